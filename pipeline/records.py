@@ -203,12 +203,17 @@ class Machine(Value):
 
 
 class LatencySeries(Value):
-    """Latency of one model at one batch size, in ms per batch, and its speed-up against the dense model (1 = equal)."""
+    """Latency of one model at one batch size, in ms per batch, and its speed-up against the dense model (1 = equal).
+
+    `_low` and `_high` bound a 95 % bootstrap interval.
+    """
 
     candidate: str
     batch_size: int
     runs: int
     p50_ms: float
+    p50_low_ms: float
+    p50_high_ms: float
     p90_ms: float
     p99_ms: float
     mean_ms: float
@@ -218,6 +223,14 @@ class LatencySeries(Value):
     speedup_low: float
     speedup_high: float
     verdict: Literal["reference", "faster", "not faster", "slower"]
+
+
+class Contestant(Value):
+    """One model that takes part in a benchmark. `macs` are for one image."""
+
+    name: str
+    onnx: OnnxRecord
+    macs: int
 
 
 class LatencyReport(Record):
@@ -261,3 +274,12 @@ class RunReport(Record):
     candidates: tuple[Candidate, ...]
     latency: LatencyReport
     pareto: tuple[str, ...] = Field(description="names of the candidates that no other beats in accuracy and latency")
+
+
+class TrackRecord(Record):
+    """Where a run was logged in MLflow. `run_ids` are by candidate name."""
+
+    tracking_uri: str
+    experiment_id: str
+    parent_run_id: str
+    run_ids: dict[str, str]
