@@ -1,0 +1,45 @@
+"""FAIR-Pruner (arXiv:2508.02291): structured pruning by a Wasserstein U-Score, a Taylor R-Score and their Tolerance of Difference.
+
+    table = score(model, batches, example_input=x)      # one pass over the calibration data
+    plan = allocate(table, tolerance=0.1)               # which units go, in milliseconds
+    small = remove(model, plan, example_input=x)        # a smaller copy; the model stays as it is
+"""
+
+from fair_pruner.allocate import Budget, allocate, tolerance_for
+from fair_pruner.cost import Cost, CostModel, measure
+from fair_pruner.errors import (
+    BudgetError,
+    CalibrationError,
+    FairPrunerError,
+    NothingToPruneError,
+    PlanError,
+    SettingError,
+    UnsupportedModelError,
+)
+from fair_pruner.remove import remove
+from fair_pruner.score import score
+from fair_pruner.tod import tod_curve
+from fair_pruner.types import GroupPlan, PruningPlan, ScoreTable, UnitScores
+
+__all__ = [
+    "Budget",
+    "BudgetError",
+    "CalibrationError",
+    "Cost",
+    "CostModel",
+    "FairPrunerError",
+    "GroupPlan",
+    "NothingToPruneError",
+    "PlanError",
+    "PruningPlan",
+    "ScoreTable",
+    "SettingError",
+    "UnitScores",
+    "UnsupportedModelError",
+    "allocate",
+    "measure",
+    "remove",
+    "score",
+    "tod_curve",
+    "tolerance_for",
+]
