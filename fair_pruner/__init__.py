@@ -1,8 +1,8 @@
 """FAIR-Pruner (arXiv:2508.02291): structured pruning by a Wasserstein U-Score, a Taylor R-Score and their Tolerance of Difference.
 
-    table = score(model, batches, example_input=x)      # one pass over the calibration data
-    plan = allocate(table, tolerance=0.1)               # which units go, in milliseconds
-    small = remove(model, plan, example_input=x)        # a smaller copy; the model stays as it is
+table = score(model, batches, example_input=x)      # one pass over the calibration data
+plan = allocate(table, tolerance=0.1)               # which units go, in milliseconds
+small = remove(model, plan, example_input=x)        # a smaller copy; the model stays as it is
 """
 
 from fair_pruner.allocate import Budget, allocate, tolerance_for
@@ -16,6 +16,7 @@ from fair_pruner.errors import (
     SettingError,
     UnsupportedModelError,
 )
+from fair_pruner.groups import Group, find_groups
 from fair_pruner.remove import remove
 from fair_pruner.score import score
 from fair_pruner.tod import tod_curve
@@ -28,6 +29,7 @@ __all__ = [
     "Cost",
     "CostModel",
     "FairPrunerError",
+    "Group",
     "GroupPlan",
     "NothingToPruneError",
     "PlanError",
@@ -37,6 +39,7 @@ __all__ = [
     "UnitScores",
     "UnsupportedModelError",
     "allocate",
+    "find_groups",
     "measure",
     "remove",
     "score",

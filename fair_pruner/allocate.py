@@ -11,9 +11,7 @@ from fair_pruner.tod import depth_at, rank, tod_curve
 from fair_pruner.types import GroupPlan, PruningPlan, Rule, ScoreTable, UnitScores
 
 
-def allocate(
-    table: ScoreTable, *, tolerance: float, round_to: int = 1, min_units: int = 1, rule: Rule = "tod"
-) -> PruningPlan:
+def allocate(table: ScoreTable, *, tolerance: float, round_to: int = 1, min_units: int = 1, rule: Rule = "tod") -> PruningPlan:
     """The plan at one tolerance in (0, 1]: in each group the largest depth m with ToD(m) <= tolerance goes, lowest U first.
 
     At least `min_units` units stay, and their number is rounded up to a multiple of `round_to`, so that rounding never
@@ -72,7 +70,8 @@ def tolerance_for(
         return int(getattr(costs.after(plan), budget.quantity))
 
     curves = torch.cat([tod_curve(*_tensors(group)) for group in table.groups])
-    critical = curves[curves > 0].unique().tolist() or [1.0]
+    taken = curves[curves > 0].unique().tolist()  # never empty: ToD(n) = 1
+    critical = [taken[0] / 2, *taken]  # below the first, a plan removes what is in no protected set at all
     if cost_at(critical[-1]) > limit:
         raise BudgetError(
             f"no tolerance brings {budget.quantity} down to {limit}: {cost_at(critical[-1])} is the least that one cut reaches "

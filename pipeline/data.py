@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.config import DataConfig
 from pipeline.errors import InputError
+from pipeline.records import digest_of
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -78,6 +79,15 @@ def load_data(config: DataConfig, seed: int) -> Data:
     )
 
 
+@lru_cache(maxsize=8)
+def fingerprint(config: DataConfig) -> str:
+    """Digest of the settings and of the data files' names, sizes and times, by which cached results are recognised."""
+    folder = config.root or (DEBIAN_FASHION_MNIST if config.name == "fashion_mnist" else None)
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+    facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return digest_of([config.model_dump(mode="json"), facts])
+
+
 def batches(
     split: Split, indices: Sequence[int], batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -130,7 +140,13 @@ class FolderSplit:
             raise InputError(f"{folder} is not a folder; imagefolder expects <root>/train/<class>/ and <root>/test/<class>/")
         resize = [v2.Resize(size), v2.CenterCrop(size)] if size else []
         mode = v2.Grayscale(channels) if channels == 1 else v2.RGB()
-        steps = [mode, *resize, v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))]
+        steps = [
+            mode,
+            *resize,
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(mean), list(std)),
+        ]
         try:
             self.dataset = ImageFolder(folder, transform=v2.Compose(steps), allow_empty=True)
         except FileNotFoundError as error:
@@ -151,9 +167,7 @@ class FolderSplit:
         return torch.stack(images), self.labels[torch.as_tensor(indices)]
 
 
-def _digits(
-    config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]
-) -> tuple[tuple[Split, Split], tuple[str, ...]]:
+def _digits(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[tuple[Split, Split], tuple[str, ...]]:
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -187,9 +201,7 @@ def _imagefolder(
         raise InputError("data.root is not set; imagefolder expects the folder that holds train/<class>/ and test/<class>/")
     channels, workers = config.channels or 3, min(4, os.cpu_count() or 1)
     mean, std = _per_channel(mean[:channels], channels), _per_channel(std[:channels], channels)
-    train, test = (
-        FolderSplit(config.root / part, config.image_size, channels, mean, std, workers) for part in ("train", "test")
-    )
+    train, test = (FolderSplit(config.root / part, config.image_size, channels, mean, std, workers) for part in ("train", "test"))
     if train.dataset.classes != test.dataset.classes:
         differing = sorted(set(train.dataset.classes) ^ set(test.dataset.classes))
         raise InputError(f"{config.root}: train/ and test/ have different classes ({', '.join(differing[:5])}); make them equal")
@@ -205,9 +217,7 @@ def _in_memory(
 ) -> tuple[TensorSplit, TensorSplit]:
     channels = config.channels or train[0].shape[1]
     mean, std = _per_channel(mean, channels), _per_channel(std, channels)
-    first, second = (
-        TensorSplit(images.expand(-1, channels, -1, -1), labels, mean, std) for images, labels in (train, test)
-    )
+    first, second = (TensorSplit(images.expand(-1, channels, -1, -1), labels, mean, std) for images, labels in (train, test))
     return first, second
 
 

@@ -45,6 +45,9 @@ class Record(Value):
         """SHA-256 over the record's content without what is in UNHASHED."""
         return digest_of(self.model_dump(mode="json", exclude=set(self.UNHASHED)))
 
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def files(self) -> tuple[FileRef, ...]:
         """Every file the record names."""
         return tuple(value for _, value in self if isinstance(value, FileRef))

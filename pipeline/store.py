@@ -5,23 +5,30 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.records import FileRef, Record
 
 
+@dataclass(frozen=True)
 class Store:
     """A folder of files named by the first 32 digits of their SHA-256. Two runs that make the same bytes share a file."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    root: Path
 
     def put(self, content: bytes, suffix: str) -> FileRef:
         """Save bytes; `suffix` with its dot. Returns the reference that a record holds."""
         with self.writing(suffix) as (temporary, ref):
             temporary.write_bytes(content)
         return ref()
+
+    def add(self, file: Path) -> FileRef:
+        """Copy a file into the store. Raises InputError if it does not exist."""
+        if not file.is_file():
+            raise InputError(f"{file} does not exist")
+        return self.put(file.read_bytes(), file.suffix)
 
     @contextmanager
     def writing(self, suffix: str) -> "Iterator[tuple[Path, _Ref]]":

@@ -1,0 +1,1 @@
+"""Prefect flows over the stages of `pipeline`, and the command line."""

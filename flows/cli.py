@@ -1,0 +1,114 @@
+"""The command line: run a sweep, look at plans before anything is trained, see what works on this machine."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from flows.environment import prepare_environment
+from pipeline.errors import InputError, PipelineError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Make a trained classifier small, export it, and measure whether it really is faster.",
+)
+
+Config = Annotated[Path, typer.Argument(help="YAML file, for example deploy/configs/digits.yaml", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a value of the file, for example --set finetune.epochs=5. Repeatable."),
+]
+Tolerances = Annotated[
+    str | None,
+    typer.Option(help="Tolerances to try instead of the file's, for example 0.05,0.1,0.2. Larger cuts deeper; 0 < t <= 1."),
+]
+
+
+@app.command()
+def run(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None:
+    """Prune at every tolerance, export, and measure accuracy and latency of every exported model.
+
+    Leaves a report, one folder per candidate and the MLflow database in the output folder. What an earlier run has already
+    finished is used again.
+    """
+    with one_sentence():
+        settings = _load(config, set_, tolerances)
+        prepare_environment()
+        from pipeline.preflight import preflight
+
+        preflight(settings)
+        from flows.console import keep_console_readable, show_report
+        from flows.sweep import sweep
+
+        keep_console_readable()
+        report = sweep(settings)
+        show_report(report)
+
+
+@app.command()
+def plan(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None:
+    """Show what every tolerance would remove, and what the model would cost, before anything is pruned or fine-tuned.
+
+    Trains (or loads) and scores the dense model first if no earlier run has done it.
+    """
+    with one_sentence():
+        settings = _load(config, set_, tolerances)
+        prepare_environment()
+        from flows.console import keep_console_readable, show_plans
+        from flows.plan import plan_all
+
+        keep_console_readable()
+        show_plans(*plan_all(settings))
+
+
+@app.command()
+def doctor(
+    output: Annotated[Path, typer.Option(help="Folder where runs would be written.")] = Path("runs"),
+) -> None:
+    """Tell what is installed, what will run on this machine, what will not, and why. Exits with 1 if a run cannot start."""
+    prepare_environment()
+    from flows.console import show_findings
+    from pipeline.doctor import examine, usable
+
+    findings = examine(output)
+    show_findings(findings)
+    raise typer.Exit(0 if usable(findings) else 1)
+
+
+def main() -> None:
+    """Entry point of the `fair-pruner` command."""
+    app()
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """End on an error of input with exit code 2, on a failed stage with 1, saying why in one line and no traceback."""
+    try:
+        yield
+    except PipelineError as error:
+        _fail(error, 2 if isinstance(error, InputError) else 1)
+    except ValueError as error:
+        from fair_pruner.errors import FairPrunerError
+
+        if not isinstance(error, FairPrunerError):
+            raise
+        _fail(error, 2)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    print(f"fair-pruner: {error}", file=sys.stderr)  # noqa: T201
+    raise typer.Exit(code)
+
+
+def _load(path: Path, overrides: list[str] | None, tolerances: str | None) -> "RunConfig":  # noqa: F821
+    from pipeline.config import load_config
+
+    given = [*(overrides or [])]
+    if tolerances is not None:
+        given.append(f"allocate.tolerances=[{tolerances}]")
+    return load_config(path, tuple(given))

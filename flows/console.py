@@ -1,0 +1,97 @@
+"""What a person sees on the terminal: tables at the end, and log lines without tracebacks for errors of input."""
+
+import logging
+
+from rich.console import Console
+from rich.table import Table
+
+from fair_pruner.errors import FairPrunerError
+from pipeline.doctor import Finding
+from pipeline.errors import PipelineError
+from pipeline.records import Candidate, LatencySeries, ModelRecord, PlanRecord, RunReport
+
+STATE_STYLE = {"ok": "green", "missing": "yellow", "broken": "red"}
+
+
+class _NoTraceback(logging.Filter):
+    """Leaves the traceback out of log records about errors that explain themselves."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], PipelineError | FairPrunerError):
+            record.exc_info = None
+        return True
+
+
+def keep_console_readable() -> None:
+    """Install the filter on the handlers that Prefect logs through, and show the pipeline's own lines without a server too."""
+    import prefect.logging  # noqa: F401  # configures the handlers
+
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_NoTraceback())
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_NoTraceback())
+
+
+def show_report(report: RunReport) -> None:
+    """The candidates, one a row, and where everything lies."""
+    dense = report.candidates[0]
+    table = Table(
+        title=f"{report.name}: {dense.onnx_test.samples} test images, latency in ONNX Runtime on {report.latency.machine.cpu}"
+    )
+    for title in ("candidate", "units removed", "MACs", "top-1 of the ONNX file"):
+        table.add_column(title, justify="left" if title == "candidate" else "right")
+    batch_sizes = sorted({series.batch_size for series in report.latency.series})
+    for size in batch_sizes:
+        table.add_column(f"p50 at batch {size}", justify="right")
+        table.add_column("speed-up [95 %]", justify="right")
+    table.add_column("engine")
+    for candidate in report.candidates:
+        series = {s.batch_size: s for s in report.latency.series if s.candidate == candidate.name}
+        cells = [cell for size in batch_sizes for cell in _latency_cells(series[size])]
+        star = " *" if candidate.name in report.pareto else ""
+        table.add_row(candidate.name + star, *_candidate_cells(candidate, dense), *cells, candidate.engine.status)
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(table)
+    console.print("* no other candidate is both more accurate and faster")
+    console.print(f"report: {report.folder}/report.md", soft_wrap=True)
+
+
+def _candidate_cells(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
+    plan = candidate.plan
+    points = 100 * (candidate.onnx_test.top1 - dense.onnx_test.top1)
+    return (
+        f"{plan.units_removed / plan.units:.1%}" if plan else "-",
+        f"{candidate.model.macs / 1e6:.2f} M ({candidate.model.macs / dense.model.macs:.0%})",
+        f"{candidate.onnx_test.top1:.2%}" + (f" ({points:+.2f})" if plan else ""),
+    )
+
+
+def _latency_cells(series: LatencySeries) -> tuple[str, str]:
+    if series.verdict == "reference":
+        return f"{series.p50_ms:.3f} ms", "1"
+    interval = f"{series.speedup:.2f} [{series.speedup_low:.2f}, {series.speedup_high:.2f}]"
+    return f"{series.p50_ms:.3f} ms", f"{interval} {series.verdict}"
+
+
+def show_plans(dense: ModelRecord, plans: tuple[PlanRecord, ...]) -> None:
+    """What each tolerance would remove and what would be left."""
+    table = Table(title=f"{dense.architecture.name}: {dense.params:,} params, {dense.macs:,} MACs an image before the cut")
+    for title in ("tolerance", "units removed", "params", "MACs", "weights"):
+        table.add_column(title, justify="right")
+    for plan in plans:
+        table.add_row(
+            f"{plan.tolerance:.4g}",
+            f"{plan.units_removed} of {plan.units} ({plan.units_removed / plan.units:.1%})",
+            f"{plan.params:,} ({plan.params / dense.params:.0%})",
+            f"{plan.macs:,} ({plan.macs / dense.macs:.0%})",
+            f"{plan.weights_bytes / 1024:,.0f} KiB",
+        )
+    Console().print(table)
+
+
+def show_findings(findings: tuple[Finding, ...]) -> None:
+    """One line a finding."""
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        table.add_row(finding.subject, f"[{STATE_STYLE[finding.state]}]{finding.state}[/]", finding.detail)
+    Console().print(table)

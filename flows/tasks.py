@@ -1,0 +1,153 @@
+"""The stages as Prefect tasks, cached by what decides their result: the digests of their records and their settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
+from prefect.serializers import JSONSerializer
+from pydantic import BaseModel
+
+from pipeline.allocate import allocate
+from pipeline.benchmark import benchmark
+from pipeline.build_engine import build_engine
+from pipeline.calibrate import calibrate
+from pipeline.config import DataConfig
+from pipeline.data import fingerprint
+from pipeline.dense import dense
+from pipeline.evaluate import evaluate
+from pipeline.export import export
+from pipeline.finetune import finetune
+from pipeline.progress import log
+from pipeline.prune import prune
+from pipeline.recalibrate import recalibrate
+from pipeline.records import Record, digest_of
+from pipeline.report import report
+from pipeline.score import score
+from pipeline.store import Store
+from pipeline.track import track
+
+R = TypeVar("R", bound=Record)
+UNHASHED = frozenset({"store", "label"})  # where files lie and what a bar is called decide nothing
+LIBRARIES = (
+    "fair-pruner",
+    "torch",
+    "torch-pruning",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx-cu12",
+)
+
+
+def cache_key(stage: str, arguments: Mapping[str, Any]) -> str:
+    """Stage, library versions, and every argument but those in UNHASHED: records by digest, settings by value."""
+    values = {name: _content(value) for name, value in arguments.items() if name not in UNHASHED}
+    return f"{stage}-{digest_of({'versions': _versions(), **values})}"
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.digest
+    if isinstance(value, DataConfig):
+        return fingerprint(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple | list):
+        return [_content(item) for item in value]
+    return value
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
+    return cache_key(context.task.name, arguments)
+
+
+def _cached(stage: Callable[..., R]) -> Task[..., R]:
+    return task(stage, name=stage.__name__, cache_key_fn=_key, persist_result=True, result_serializer="json")
+
+
+dense_task = _cached(dense)
+calibrate_task = _cached(calibrate)
+score_task = _cached(score)
+allocate_task = _cached(allocate)
+prune_task = _cached(prune)
+recalibrate_task = _cached(recalibrate)
+finetune_task = _cached(finetune)
+evaluate_task = _cached(evaluate)
+export_task = _cached(export)
+build_engine_task = _cached(build_engine)
+benchmark_task = _cached(benchmark)
+report_task = task(report, name="report", cache_policy=NO_CACHE)
+track_task = task(track, name="track", cache_policy=NO_CACHE)
+
+
+@dataclass
+class FlowRunner:
+    """Runs stages as tasks of the current flow, over one store and one cache, and counts what came from the cache."""
+
+    output: Path
+    finished: int = 0
+    cached: int = 0
+
+    def __post_init__(self) -> None:
+        self.output = self.output.resolve()
+        self.store = Store(self.output / "store")
+
+    def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
+        """Run a task under a readable name; a cached record whose files are gone or altered is made anew."""
+        named = stage.with_options(task_run_name=f"{stage.name} · {about}")
+        if stage.persist_result:
+            named = named.with_options(result_storage=self.output / "cache")
+        arguments = _with_store(stage, arguments, self.store)
+        state = named(**arguments, return_state=True)
+        record: R = state.result()
+        self.finished += 1
+        if state.name == "Cached":
+            if not self.store.intact(record):
+                log.warning("%s · %s: a file of the cached record is gone or altered; made anew", stage.name, about)
+                return named.with_options(refresh_cache=True)(**arguments)
+            self.cached += 1
+        return record
+
+
+class DirectRunner(FlowRunner):
+    """Runs stages with no flow and no server, through the same cache."""
+
+    def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
+        """Run a stage, or return its cached record; `about` only names the log line."""
+        arguments = _with_store(stage, arguments, self.store)
+        storage = LocalFileSystem(basepath=str(self.output / "cache"))
+        cache = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
+        key = cache_key(stage.name, arguments)
+        self.finished += 1
+        if cache.exists(key):
+            record: R = cache.read(key).result
+            if self.store.intact(record):
+                self.cached += 1
+                return record
+        log.info("%s · %s", stage.name, about)
+        record = stage.fn(**arguments)
+        cache.write(record, key=key)
+        return record
+
+
+def _with_store(stage: Task[..., Any], arguments: dict[str, Any], store: Store) -> dict[str, Any]:
+    return {**arguments, "store": store} if "store" in signature(stage.fn).parameters else arguments

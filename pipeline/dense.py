@@ -1,0 +1,34 @@
+"""Stage: the dense model, trained here by recipe or loaded from a checkpoint."""
+
+import torch
+
+from pipeline.config import DataConfig, TrainConfig
+from pipeline.data import load_data
+from pipeline.models import build_model, cost_fields, load_checkpoint, save_weights
+from pipeline.records import Architecture, FileRef, ModelRecord, timed
+from pipeline.store import Store
+from pipeline.training import train
+
+
+@timed
+def dense(architecture: Architecture, source: FileRef | TrainConfig, data: DataConfig, seed: int, store: Store) -> ModelRecord:
+    """A network with the weights of the checkpoint `source`, or trained from scratch by the recipe `source`.
+
+    Initial weights and batches are drawn from `seed`. Raises InputError if the checkpoint does not fit the architecture.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_model(architecture)
+        if isinstance(source, FileRef):
+            load_checkpoint(network, store.path(source))
+            history = ()
+        else:
+            history = train(network, load_data(data, seed), source, seed, "train")
+    return ModelRecord(
+        stage="dense",
+        architecture=architecture,
+        plan=None,
+        weights=save_weights(network, store),
+        history=history,
+        **cost_fields(network, architecture),
+    )

@@ -1,0 +1,151 @@
+"""What is installed, what will run here, what will not, and why."""
+
+import importlib
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pipeline.data import DEBIAN_FASHION_MNIST, IDX_FILES
+from pipeline.errors import InputError
+from pipeline.store import make_folder
+
+State = Literal["ok", "missing", "broken"]
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+ENGINE_LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx-cu12": "tensorrt_rtx"}
+
+
+class Finding(NamedTuple):
+    """One line of the examination."""
+
+    subject: str
+    state: State
+    detail: str
+
+
+def examine(output: Path) -> tuple[Finding, ...]:
+    """Look at Python, the libraries, the hardware, the data and the output folder; imports what it reports on."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _torch,
+        _pruning,
+        _export,
+        _runtime,
+        _engines,
+        _tracking,
+        _flows,
+        _data,
+    )
+    return (*(check() for check in checks), _output(output))
+
+
+def usable(findings: tuple[Finding, ...]) -> bool:
+    """Whether a run can start: nothing that every run needs is missing or broken."""
+    optional = {"TensorRT engines", "Fashion-MNIST"}
+    return all(finding.state == "ok" for finding in findings if finding.subject not in optional)
+
+
+def _python() -> Finding:
+    return Finding(
+        "Python",
+        "ok",
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    )
+
+
+def _torch() -> Finding:
+    finding = _imported("Training and scoring", {"torch": "torch", "torchvision": "torchvision"}, "fair-pruner")
+    if finding.state == "ok":
+        import torch
+
+        where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, because torch sees no GPU"
+        return finding._replace(detail=f"{finding.detail}; runs on the {where}")
+    return finding
+
+
+def _pruning() -> Finding:
+    return _imported("Structured removal", {"torch-pruning": "torch_pruning"}, "fair-pruner")
+
+
+def _export() -> Finding:
+    return _imported("ONNX export", {"onnx": "onnx", "onnxscript": "onnxscript"}, "fair-pruner[pipeline]")
+
+
+def _runtime() -> Finding:
+    subject, found = "ONNX Runtime", [name for name in RUNTIMES if _version(name)]
+    if not found:
+        return Finding(subject, "missing", "accuracy and latency of ONNX files need it: pip install fair-pruner[cpu], or [gpu]")
+    if len(found) > 1:
+        return Finding(subject, "broken", "onnxruntime and onnxruntime-gpu overwrite each other; uninstall both, install one")
+    finding = _imported(subject, {found[0]: "onnxruntime"}, "fair-pruner[cpu]")
+    return finding._replace(detail=f"{finding.detail}; latency is measured on the CPU") if finding.state == "ok" else finding
+
+
+def _engines() -> Finding:
+    subject = "TensorRT engines"
+    found = {package: module for package, module in ENGINE_LIBRARIES.items() if _version(package)}
+    if not found:
+        return Finding(
+            subject,
+            "missing",
+            "engines are skipped: pip install fair-pruner[gpu] with a GPU, or [rtx] to build without",
+        )
+    finding = _imported(subject, found, "fair-pruner[rtx]")
+    if finding.state == "ok":
+        import torch
+
+        where = "" if torch.cuda.is_available() else "; without a GPU they are built, not executed"
+        return finding._replace(detail=finding.detail + where)
+    return finding
+
+
+def _tracking() -> Finding:
+    finding = _imported("MLflow", {"mlflow": "mlflow"}, "fair-pruner[pipeline]")
+    where = os.environ.get("MLFLOW_TRACKING_URI", "SQLite in the output folder")
+    return finding._replace(detail=f"{finding.detail}; runs go to {where}") if finding.state == "ok" else finding
+
+
+def _flows() -> Finding:
+    finding = _imported("Prefect", {"prefect": "prefect"}, "fair-pruner[pipeline]")
+    server = os.environ.get("PREFECT_API_URL", "a server of its own for each run (PREFECT_API_URL is not set)")
+    return finding._replace(detail=f"{finding.detail}; {server}") if finding.state == "ok" else finding
+
+
+def _data() -> Finding:
+    missing = [name for name in IDX_FILES if not any((DEBIAN_FASHION_MNIST / (name + end)).is_file() for end in ("", ".gz"))]
+    if missing:
+        return Finding(
+            "Fashion-MNIST",
+            "missing",
+            "apt install dataset-fashion-mnist, or set data.download: true; digits needs nothing",
+        )
+    return Finding("Fashion-MNIST", "ok", str(DEBIAN_FASHION_MNIST))
+
+
+def _output(output: Path) -> Finding:
+    try:
+        make_folder(output)
+    except InputError as error:
+        return Finding("Output folder", "broken", str(error))
+    return Finding("Output folder", "ok", str(output.resolve()))
+
+
+def _imported(subject: str, packages: dict[str, str], extra: str) -> Finding:
+    """Import every module of `packages` (distribution name -> module) and tell the versions, or what to install."""
+    for package, module in packages.items():
+        if not _version(package):
+            return Finding(subject, "missing", f"{package} is not installed: pip install {extra}")
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError) as error:
+            return Finding(subject, "broken", f"{package} {_version(package)} does not import: {error}")
+    return Finding(subject, "ok", ", ".join(f"{package} {_version(package)}" for package in packages))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,28 @@
+"""Find what would stop a run before anything is trained."""
+
+import torch
+
+import fair_pruner
+from pipeline.calibrate import calibrate
+from pipeline.config import RunConfig
+from pipeline.data import load_data
+from pipeline.models import architecture_of, build_model, example_input, load_checkpoint
+from pipeline.records import Architecture
+from pipeline.store import make_folder
+
+
+def preflight(config: RunConfig) -> Architecture:
+    """Check output folder, data, classes, model, checkpoint and that something can be cut; returns the architecture.
+
+    Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
+    """
+    make_folder(config.output)
+    data = load_data(config.data, config.seed)
+    calibrate(config.data, config.calibrate, config.seed)
+    architecture = architecture_of(config.model, data)
+    with torch.random.fork_rng():
+        model = build_model(architecture)
+    if config.model.checkpoint:
+        load_checkpoint(model, config.model.checkpoint)
+    fair_pruner.find_groups(model, example_input(architecture, batch=2), config.model.ignore)
+    return architecture

@@ -1,0 +1,47 @@
+"""Stage: measure BatchNorm statistics anew after the cut."""
+
+import torch
+from torch import nn
+
+from pipeline.config import DataConfig, RecalibrateConfig
+from pipeline.data import batches, load_data
+from pipeline.models import device, load_model, save_weights
+from pipeline.records import CalibrationSet, ModelRecord, timed
+from pipeline.store import Store
+
+
+@timed
+def recalibrate(
+    model: ModelRecord,
+    calibration: CalibrationSet,
+    data: DataConfig,
+    config: RecalibrateConfig,
+    seed: int,
+    store: Store,
+) -> ModelRecord:
+    """The same weights with the running mean and variance of every BatchNorm averaged over the calibration set.
+
+    Only BatchNorm layers are in training mode meanwhile, so dropout stays off. A model without them comes back unchanged.
+    """
+    where = device()
+    network = load_model(model, store).to(where)
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # type: ignore[assignment]  # None: the plain average over all batches
+        norm.train()
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.tensor(calibration.indices)[torch.randperm(len(calibration.indices), generator=generator)].tolist()
+    with torch.no_grad():
+        for images, _ in batches(load_data(data, seed).train, order, config.batch_size, where):
+            network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.model_copy(
+        update={
+            "parents": (model.digest, calibration.digest),
+            "stage": "recalibrated",
+            "weights": save_weights(network, store),
+        }
+    )

@@ -1,0 +1,116 @@
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fair_pruner
+from fair_pruner import CostModel, GroupPlan, PlanError, PruningPlan, allocate, find_groups, measure, remove, score
+
+Family = tuple[nn.Module, Tensor]
+
+
+def random_plan(model: nn.Module, example: Tensor, share: float = 0.4) -> PruningPlan:
+    """A plan that removes seeded random units of every group."""
+    generator = torch.Generator().manual_seed(2)
+    groups = []
+    for group in find_groups(model, example):
+        chosen = torch.randperm(group.units, generator=generator)[: int(share * group.units)]
+        groups.append(GroupPlan(group.name, group.units, tuple(sorted(chosen.tolist())), 0.0, 0.0, 0.0, 0.0, len(chosen)))
+    return PruningPlan(tuple(groups), 0.1, "tod", 1, 1)
+
+
+def test_widths_cost_and_output_are_as_planned(family: Family) -> None:
+    model, example = family
+    plan = random_plan(model, example)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    small = remove(model, plan, example_input=example)
+    for group in plan.groups:
+        assert len(small.get_submodule(group.name).weight) == group.units - group.depth
+    assert small(example).shape == model(example).shape
+    assert measure(small, example) == CostModel(model, example).after(plan)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_removing_units_without_effect_leaves_the_output(family: Family) -> None:
+    """Units whose outgoing weights are zero can go, and the output does not move."""
+    model, example = family
+    plan = random_plan(model, example)
+    pruned = {group.name: set(group.pruned) for group in plan.groups}
+    with torch.no_grad():
+        for group in find_groups(model, example):
+            for side in group.sides:
+                if side.side == "in":
+                    gone = [channel for channel, unit in enumerate(side.unit_of) if unit in pruned[group.name]]
+                    model.get_submodule(side.layer).weight[:, gone] = 0
+    small = remove(model, plan, example_input=example)
+    torch.testing.assert_close(small(example), model(example), atol=1e-5, rtol=1e-4)
+
+
+def test_replaying_the_plan_and_loading_the_weights_gives_the_same_network(family: Family) -> None:
+    model, example = family
+    plan = random_plan(model, example)
+    small = remove(model, plan, example_input=example)
+    for value in model.state_dict().values():
+        value.zero_()
+    again = remove(model, PruningPlan.from_json(plan.to_json()), example_input=example)
+    again.load_state_dict(small.state_dict())
+    assert torch.equal(again(example), small(example))
+
+
+def test_modes_flags_and_an_empty_plan(small: Family) -> None:
+    model, example = small
+    model.train()
+    next(model.parameters()).requires_grad_(False)
+    nothing = PruningPlan((), 0.1, "tod", 1, 1)
+    for plan in (nothing, random_plan(model, example)):
+        cut = remove(model, plan, example_input=example)
+        assert [m.training for m in cut.modules()] == [m.training for m in model.modules()]
+        assert [p.requires_grad for p in cut.parameters()] == [p.requires_grad for p in model.parameters()]
+    same = remove(model, nothing, example_input=example)
+    assert all(torch.equal(a, b) for a, b in zip(same.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_a_cut_model_trains(small: Family) -> None:
+    model, example = small
+    cut = remove(model, random_plan(model, example), example_input=example).train()
+    cut(example).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.shape == parameter.shape for parameter in cut.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "elsewhere"}, "no layer of this model"),
+        ({"units": 5}, "expects 5 units in features.0, which has 6"),
+        ({"pruned": (0, 1, 2, 3, 4, 5)}, "one at least must stay"),
+        ({"pruned": (6,)}, "removes units"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(small: Family, change: dict[str, object], message: str) -> None:
+    model, example = small
+    plan = random_plan(model, example)
+    wrong = dataclasses.replace(plan, groups=(dataclasses.replace(plan.groups[0], **change),))
+    with pytest.raises(PlanError, match=message):
+        remove(model, wrong, example_input=example)
+
+
+def test_cutting_the_output_is_noticed(small: Family) -> None:
+    model, example = small
+    plan = PruningPlan((GroupPlan("classifier", 4, (0,), 0.0, 0.0, 0.0, 0.0, 1),), 0.1, "tod", 1, 1)
+    with pytest.raises(PlanError, match=r"from \(2, 4\) to \(2, 3\)"):
+        remove(model, plan, example_input=example)
+
+
+def test_the_whole_way(small: Family, make_batches: Callable[..., list[tuple[Tensor, Tensor]]]) -> None:
+    model, example = small
+    table = score(model, make_batches(example, 4), example_input=example, projections=4)
+    plan = allocate(table, tolerance=0.6)
+    assert plan.units_removed > 0
+    assert measure(remove(model, plan, example_input=example), example).macs < measure(model, example).macs
+
+
+def test_public_face() -> None:
+    assert set(fair_pruner.__all__) >= {"score", "allocate", "tolerance_for", "remove", "tod_curve", "Budget"}
+    assert all(hasattr(fair_pruner, name) for name in fair_pruner.__all__)
