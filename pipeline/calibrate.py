@@ -3,7 +3,8 @@
 import torch
 
 from pipeline.config import CalibrateConfig, DataConfig
-from pipeline.data import load_data, per_class
+from pipeline.data import load_data
+from pipeline.datasets import per_class
 from pipeline.errors import InputError
 from pipeline.records import CalibrationSet, timed
 

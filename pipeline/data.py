@@ -1,42 +1,17 @@
-"""Data sets by name: training and test images, and the validation images carved out of the training ones."""
+"""A data set as the stages see it: training and test images, and the validation images carved out of the training ones."""
 
-import gzip
-import os
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pipeline.config import DataConfig
-from pipeline.errors import InputError
+from pipeline.datasets import DEBIAN_FASHION_MNIST, LOADERS, NORMALISATION, Split, per_channel, per_class
 from pipeline.records import digest_of
-
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-TEST_SPLIT_SEED = 0  # the test images of `digits` are the same in every run, whatever its seed
-DIGITS_TEST_FRACTION = 0.2
-NORMALISATION = {
-    "digits": ((0.3053,), (0.3760,)),
-    "fashion_mnist": ((0.2860,), (0.3530,)),
-    "imagefolder": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-
-
-class Split(Protocol):
-    """Images with labels. `__getitems__` gives normalised float32 images (n, C, H, W) and int64 labels (n,)."""
-
-    labels: Tensor
-    workers: int
-
-    def __len__(self) -> int: ...
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -62,8 +37,7 @@ class Data:
 def load_data(config: DataConfig, seed: int) -> Data:
     """Load by name. The validation images are drawn per class with `seed`. Raises InputError if the data is not there."""
     mean, std = config.mean or NORMALISATION[config.name][0], config.std or NORMALISATION[config.name][1]
-    loader = {"digits": _digits, "fashion_mnist": _fashion_mnist, "imagefolder": _imagefolder}[config.name]
-    (train, test), class_names = loader(config, mean, std)
+    (train, test), class_names = LOADERS[config.name](config, mean, std)
     held_out = set(per_class(train.labels, len(class_names), config.validation_fraction, seed))
     images, _ = train.__getitems__([0])
     _, channels, height, width = images.shape
@@ -74,8 +48,8 @@ def load_data(config: DataConfig, seed: int) -> Data:
         validation_indices=tuple(sorted(held_out)),
         class_names=class_names,
         input_shape=(channels, height, width),
-        mean=_per_channel(mean, channels),
-        std=_per_channel(std, channels),
+        mean=per_channel(mean, channels),
+        std=per_channel(std, channels),
     )
 
 
@@ -93,157 +67,14 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images (b, C, H, W) and labels (b,) of `indices`, in their order, on `device`."""
     parts = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
-    loader = DataLoader(split, batch_sampler=parts, num_workers=split.workers, collate_fn=_as_it_is)  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(
+        split,
+        batch_sampler=parts,
+        num_workers=split.workers,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]
+    )
     for images, labels in loader:
         yield images.to(device), labels.to(device)
-
-
-def per_class(labels: Tensor, num_classes: int, amount: float, seed: int) -> tuple[int, ...]:
-    """Seeded indices per class: a share of it if `amount` is below 1 (at least one image), else so many images at most."""
-    generator = torch.Generator().manual_seed(seed)
-    chosen: list[int] = []
-    for label in range(num_classes):
-        members = torch.nonzero(labels == label).flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        count = max(1, round(amount * len(members))) if amount < 1 else int(amount)
-        chosen += members[:count].tolist()
-    return tuple(chosen)
-
-
-class TensorSplit:
-    """Images held in memory as bytes (n, C, H, W)."""
-
-    workers = 0
-
-    def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.images, self.labels = images, labels
-        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        chosen = torch.as_tensor(indices)
-        return (self.images[chosen].float() / 255 - self.mean) / self.std, self.labels[chosen]
-
-
-class FolderSplit:
-    """Images in one folder per class, decoded when asked for."""
-
-    def __init__(
-        self, folder: Path, size: int | None, channels: int, mean: Sequence[float], std: Sequence[float], workers: int
-    ) -> None:
-        from torchvision.datasets import ImageFolder
-        from torchvision.transforms import v2
-
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder; imagefolder expects <root>/train/<class>/ and <root>/test/<class>/")
-        resize = [v2.Resize(size), v2.CenterCrop(size)] if size else []
-        mode = v2.Grayscale(channels) if channels == 1 else v2.RGB()
-        steps = [
-            mode,
-            *resize,
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(mean), list(std)),
-        ]
-        try:
-            self.dataset = ImageFolder(folder, transform=v2.Compose(steps), allow_empty=True)
-        except FileNotFoundError as error:
-            raise InputError(f"{folder} has no class folders; expected {folder}/<class>/<image files>") from error
-        if not len(self.dataset):
-            raise InputError(f"{folder} holds no images; expected {folder}/<class>/<image files>")
-        self.labels = torch.tensor(self.dataset.targets)
-        self.workers = workers
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        images = [self.dataset[index][0] for index in indices]
-        shapes = {tuple(image.shape) for image in images}
-        if len(shapes) > 1:
-            raise InputError(f"images differ in size: {sorted(shapes)[:3]}; set data.image_size to bring them to one")
-        return torch.stack(images), self.labels[torch.as_tensor(indices)]
-
-
-def _digits(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[tuple[Split, Split], tuple[str, ...]]:
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    images = torch.from_numpy(raw.images * (255 / 16)).round().to(torch.uint8)[:, None]
-    labels = torch.from_numpy(raw.target).long()
-    test = torch.zeros(len(labels), dtype=torch.bool)
-    test[list(per_class(labels, 10, DIGITS_TEST_FRACTION, TEST_SPLIT_SEED))] = True
-    return _in_memory(config, (images[~test], labels[~test]), (images[test], labels[test]), mean, std), tuple("0123456789")
-
-
-def _fashion_mnist(
-    config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]
-) -> tuple[tuple[Split, Split], tuple[str, ...]]:
-    from torchvision.datasets import FashionMNIST
-
-    if config.download:
-        root = config.root or Path("data")
-        FashionMNIST(root, download=True)
-        folder = root / "FashionMNIST" / "raw"
-    else:
-        folder = config.root or DEBIAN_FASHION_MNIST
-    arrays = [_read_idx(folder, name) for name in IDX_FILES]
-    train, test = (arrays[0][:, None], arrays[1].long()), (arrays[2][:, None], arrays[3].long())
-    return _in_memory(config, train, test, mean, std), tuple(FashionMNIST.classes)
-
-
-def _imagefolder(
-    config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]
-) -> tuple[tuple[Split, Split], tuple[str, ...]]:
-    if config.root is None:
-        raise InputError("data.root is not set; imagefolder expects the folder that holds train/<class>/ and test/<class>/")
-    channels, workers = config.channels or 3, min(4, os.cpu_count() or 1)
-    mean, std = _per_channel(mean[:channels], channels), _per_channel(std[:channels], channels)
-    train, test = (FolderSplit(config.root / part, config.image_size, channels, mean, std, workers) for part in ("train", "test"))
-    if train.dataset.classes != test.dataset.classes:
-        differing = sorted(set(train.dataset.classes) ^ set(test.dataset.classes))
-        raise InputError(f"{config.root}: train/ and test/ have different classes ({', '.join(differing[:5])}); make them equal")
-    return (train, test), tuple(train.dataset.classes)
-
-
-def _in_memory(
-    config: DataConfig,
-    train: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> tuple[TensorSplit, TensorSplit]:
-    channels = config.channels or train[0].shape[1]
-    mean, std = _per_channel(mean, channels), _per_channel(std, channels)
-    first, second = (TensorSplit(images.expand(-1, channels, -1, -1), labels, mean, std) for images, labels in (train, test))
-    return first, second
-
-
-def _read_idx(folder: Path, name: str) -> Tensor:
-    """One file of the idx format, plain or gzipped: bytes of shape (n, ...)."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            break
-    else:
-        raise InputError(
-            f"{folder / name}[.gz] is missing; install Debian's dataset-fashion-mnist, point data.root at a folder with the "
-            "four idx files, or set data.download: true"
-        )
-    kind, dimensions = content[2], content[3]
-    if content[:2] != b"\0\0" or kind != 8:
-        raise InputError(f"{path} is not an idx file of bytes")
-    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    return torch.frombuffer(bytearray(content[4 + 4 * dimensions :]), dtype=torch.uint8).view(shape)
-
-
-def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """One value per channel; a single value serves all of them."""
-    if len(values) not in (1, channels):
-        raise InputError(f"{len(values)} normalisation values for {channels} channels; give one, or one per channel")
-    return values * channels if len(values) == 1 else values
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

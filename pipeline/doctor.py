@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.data import DEBIAN_FASHION_MNIST, IDX_FILES
+from pipeline.datasets import DEBIAN_FASHION_MNIST, IDX_FILES
 from pipeline.errors import InputError
 from pipeline.store import make_folder
 

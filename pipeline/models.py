@@ -3,6 +3,7 @@
 import difflib
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from pipeline.data import Data
 from pipeline.errors import InputError
 from pipeline.records import Architecture, FileRef, ModelRecord
 from pipeline.store import Store
+
+PICKLE = b"\x80"  # how files of torch before 1.6 begin; newer ones are zip archives
 
 
 def architecture_of(config: ModelConfig, data: Data) -> Architecture:
@@ -37,7 +40,7 @@ def architecture_of(config: ModelConfig, data: Data) -> Architecture:
 
 def build_model(architecture: Architecture) -> nn.Module:
     """A network with fresh weights, drawn from torch's global generator. Raises InputError if there is no such network."""
-    names, make = _SOURCES[architecture.source]
+    names, make = SOURCES[architecture.source]
     try:
         return make(architecture)
     except KeyError as error:
@@ -64,7 +67,7 @@ def save_weights(model: nn.Module, store: Store) -> FileRef:
     return store.put(save({name: value.contiguous().cpu() for name, value in model.state_dict().items()}), ".safetensors")
 
 
-def cost_fields(model: nn.Module, architecture: Architecture) -> dict[str, int]:
+def cost_fields(model: nn.Module, architecture: Architecture) -> dict[str, Any]:
     """`params` and `macs` of a ModelRecord, counted on the network itself."""
     cost = measure(model, example_input(architecture))
     return {"params": cost.params, "macs": cost.macs}
@@ -107,6 +110,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise InputError(f"{path} is not a safetensors file: {_first_line(error)}") from error
+    if not zipfile.is_zipfile(path) and not path.read_bytes().startswith(PICKLE):
+        raise InputError(f"{path} is not a torch checkpoint; expected a state dict saved by torch.save, or .safetensors")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -156,16 +161,16 @@ def _three_channels(architecture: Architecture) -> None:
 def _torchvision_names() -> list[str]:
     from torchvision import models
 
-    return models.list_models()
+    return list(models.list_models())
 
 
 def _timm_names() -> list[str]:
     import timm
 
-    return timm.list_models()
+    return list(timm.list_models())
 
 
-_SOURCES: dict[str, tuple[Any, Any]] = {
+SOURCES: dict[str, tuple[Callable[[], list[str]], Callable[[Architecture], nn.Module]]] = {
     "builtin": (builtin_models.names, builtin_models.build),
     "torchvision": (_torchvision_names, _torchvision),
     "timm": (_timm_names, _timm),

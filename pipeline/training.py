@@ -1,14 +1,15 @@
 """The training loop that the dense model and the fine-tuning share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import TrainConfig
-from pipeline.data import Data, Split, batches
+from pipeline.data import Data, batches
+from pipeline.datasets import Split
 from pipeline.models import device
 from pipeline.progress import log, progress
 from pipeline.records import Epoch
@@ -34,7 +35,7 @@ def train(model: nn.Module, data: Data, recipe: TrainConfig, seed: int, label: s
         nesterov=recipe.momentum > 0,
     )
     steps = math.ceil(len(data.fit_indices) / recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(recipe, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(recipe, steps))
     generator = torch.Generator().manual_seed(seed)
     curve: list[Epoch] = []
     best: tuple[float, dict[str, Tensor]] | None = None
@@ -91,17 +92,14 @@ def augment(images: Tensor, recipe: TrainConfig, generator: torch.Generator) -> 
     return images
 
 
-def _warmup_cosine(recipe: TrainConfig, steps_per_epoch: int) -> "_Factor":
-    return _Factor(round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch)
+def warmup_cosine(recipe: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:
+    """Learning-rate factor by step: linear up to 1 over the warm-up, then half a cosine down to 0 at the last step."""
+    total = recipe.epochs * steps_per_epoch
+    warmup = min(total, round(recipe.warmup_epochs * steps_per_epoch))
 
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
-class _Factor:
-    """Learning-rate factor at a step: rising linearly to 1 over the warm-up, then a half cosine to 0."""
-
-    def __init__(self, warmup: int, total: int) -> None:
-        self.warmup, self.total = min(warmup, total), total
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / (self.warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.total - self.warmup)))
+    return factor

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import AllocateConfig, RunConfig, load_config
+from pipeline.errors import InputError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "deploy" / "configs").glob("*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_and_named_after_its_file(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\ntrain: {epochs: 3}\n")
+    config = load_config(path, ("train.epochs=7", "allocate.tolerances=[0.3, 0.1]", "model.kwargs.hidden=[4]"))
+    assert (config.train.epochs, config.allocate.tolerances, config.model.kwargs) == (7, (0.1, 0.3), {"hidden": [4]})
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("- a\n- b\n", (), "holds a list; expected a mapping"),
+        ("", (), "holds nothing"),
+        ("a: [1\n", (), "is not YAML"),
+        ("trian: {}\n", (), "unknown key trian"),
+        ("train: {epoch: 3}\n", (), "unknown key train.epoch"),
+        ("train: {epochs: -1}\n", (), "train.epochs = -1 is refused"),
+        ("allocate: {tolerances: [0.1, 1.5]}\n", (), "allocate.tolerances.1 = 1.5 is refused"),
+        ("engine: {min_batch: 9}\n", (), "min 9 <= opt 8"),
+        ("name: ../outside\n", (), "name = '../outside' is refused"),
+        ("name: a\n", ("seed",), "not of the form section.key=value"),
+        ("name: a\n", ("name.b=1",), "name is a value, not a section"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(write(tmp_path, text), overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        load_config(tmp_path / "none.yaml")
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True).filter(lambda x: not 0 < x <= 1))
+def test_tolerances_lie_in_zero_to_one(value: float) -> None:
+    with pytest.raises(ValidationError):
+        AllocateConfig(tolerances=(value,))
+
+
+def test_every_number_is_bounded_and_every_field_described() -> None:
+    """A number without bounds or a field without a sentence shows in the form that people fill in."""
+
+    def check(model: type[BaseModel], where: str) -> None:
+        for name, field in model.model_fields.items():
+            annotation = field.annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                assert annotation.__doc__, where + name
+                check(annotation, f"{where}{name}.")
+            else:
+                assert field.description, where + name
+            schema = model.model_json_schema()["properties"][name]
+            for part in [schema, *schema.get("anyOf", []), schema.get("items", {})]:
+                if part.get("type") in ("integer", "number") and "enum" not in part:
+                    assert {"minimum", "exclusiveMinimum"} & part.keys(), where + name
+                    assert {"maximum", "exclusiveMaximum"} & part.keys(), where + name
+
+    check(RunConfig, "")

@@ -1,0 +1,71 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.records import CalibrationSet, FileRef, PlanRecord, digest_of, timed
+from pipeline.store import Store, make_folder
+
+
+def test_content_decides_the_name_and_equal_content_shares_a_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    first, again, other = store.put(b"a", ".x"), store.put(b"a", ".x"), store.put(b"b", ".x")
+    assert first == again != other
+    assert store.path(first).read_bytes() == b"a"
+    assert len(list(store.root.iterdir())) == 2
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(RuntimeError), store.writing(".x") as (path, _):
+        path.write_bytes(b"half")
+        raise RuntimeError
+    assert list(store.root.iterdir()) == []
+
+
+def plan(ref: FileRef) -> PlanRecord:
+    return PlanRecord(plan=ref, tolerance=0.1, depths=(), units=4, units_removed=1, params=1, macs=1, weights_bytes=4)
+
+
+def test_a_missing_or_altered_file_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = plan(store.put(b"content", ".json"))
+    assert store.intact(record)
+    store.path(record.plan).write_bytes(b"changed")
+    assert not store.intact(record)
+    store.path(record.plan).unlink()
+    assert not store.intact(record)
+    with pytest.raises(InputError, match="missing from the store"):
+        store.path(record.plan)
+
+
+def test_adding_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        Store(tmp_path / "store").add(tmp_path / "none.pt")
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write in"):
+        make_folder(tmp_path / "file" / "below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="Permission denied"):
+        make_folder(tmp_path)
+
+
+def test_a_digest_tells_content_apart_and_leaves_out_what_was_merely_measured() -> None:
+    record = CalibrationSet(indices=(1, 2), per_class=1, num_classes=2)
+    assert record.digest == record.model_copy(update={"seconds": 9.0}).digest
+    assert record.digest != record.model_copy(update={"indices": (2, 1)}).digest
+    assert CalibrationSet.model_validate_json(record.model_dump_json()) == record
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+
+
+def test_timed_writes_the_seconds_into_the_record() -> None:
+    record = timed(lambda: CalibrationSet(indices=(), per_class=1, num_classes=2))()
+    assert record.seconds > 0
