@@ -1,4 +1,4 @@
-"""FAIR-Pruner (arXiv:2508.02291): structured pruning by a Wasserstein U-Score, a Taylor R-Score and their Tolerance of Difference.
+"""FAIR-Pruner (arXiv:2508.02291): structured pruning by U-Score, R-Score and the Tolerance of Difference between them.
 
 table = score(model, batches, example_input=x)      # one pass over the calibration data
 plan = allocate(table, tolerance=0.1)               # which units go, in milliseconds

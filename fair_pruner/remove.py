@@ -49,8 +49,8 @@ def _audit(model: nn.Module, small: nn.Module, example_input: Tensor) -> None:
     """See that every layer is as wide as it says and that the output has kept its shape."""
     for name, layer in small.named_modules():
         declared = _declared_shape(layer)
-        if declared is not None and tuple(layer.weight.shape) != declared:  # type: ignore[union-attr]
-            raise PlanError(f"{name} declares weights of shape {declared} but has {tuple(layer.weight.shape)}")  # type: ignore[union-attr]
+        if declared is not None and tuple(layer.weight.shape) != declared:
+            raise PlanError(f"{name} declares weights of shape {declared} but has {tuple(layer.weight.shape)}")
     with torch.random.fork_rng(), torch.no_grad():
         modes = [(module, module.training) for module in model.modules()]
         try:

@@ -35,7 +35,8 @@ def directions(positions: int, projections: int, seed: int, like: Tensor) -> Ten
         return torch.ones(1, 1, dtype=like.dtype, device=like.device)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(positions, projections, generator=generator, dtype=torch.float64)
-    return (drawn / drawn.norm(dim=0)).to(like)
+    unit: Tensor = drawn / drawn.norm(dim=0)
+    return unit.to(like)
 
 
 def project(output: Tensor, channel_dim: int, projections: int, seed: int) -> Tensor:

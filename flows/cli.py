@@ -1,6 +1,5 @@
 """The command line: run a sweep, look at plans before anything is trained, see what works on this machine."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flows.environment import prepare_environment
+from pipeline.config import RunConfig, load_config
 from pipeline.errors import InputError, PipelineError
 
 app = typer.Typer(
@@ -101,13 +101,11 @@ def one_sentence() -> Iterator[None]:
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
-    print(f"fair-pruner: {error}", file=sys.stderr)  # noqa: T201
+    typer.echo(f"fair-pruner: {error}", err=True)
     raise typer.Exit(code)
 
 
-def _load(path: Path, overrides: list[str] | None, tolerances: str | None) -> "RunConfig":  # noqa: F821
-    from pipeline.config import load_config
-
+def _load(path: Path, overrides: list[str] | None, tolerances: str | None) -> RunConfig:
     given = [*(overrides or [])]
     if tolerances is not None:
         given.append(f"allocate.tolerances=[{tolerances}]")

@@ -8,7 +8,8 @@ from rich.table import Table
 from fair_pruner.errors import FairPrunerError
 from pipeline.doctor import Finding
 from pipeline.errors import PipelineError
-from pipeline.records import Candidate, LatencySeries, ModelRecord, PlanRecord, RunReport
+from pipeline.measurements import Candidate, LatencySeries, RunReport
+from pipeline.records import ModelRecord, PlanRecord
 
 STATE_STYLE = {"ok": "green", "missing": "yellow", "broken": "red"}
 
@@ -24,7 +25,6 @@ class _NoTraceback(logging.Filter):
 
 def keep_console_readable() -> None:
     """Install the filter on the handlers that Prefect logs through, and show the pipeline's own lines without a server too."""
-    import prefect.logging  # noqa: F401  # configures the handlers
 
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_NoTraceback())
@@ -80,7 +80,7 @@ def show_plans(dense: ModelRecord, plans: tuple[PlanRecord, ...]) -> None:
         table.add_column(title, justify="right")
     for plan in plans:
         table.add_row(
-            f"{plan.tolerance:.4g}",
+            f"{plan.tolerance}",
             f"{plan.units_removed} of {plan.units} ({plan.units_removed / plan.units:.1%})",
             f"{plan.params:,} ({plan.params / dense.params:.0%})",
             f"{plan.macs:,} ({plan.macs / dense.macs:.0%})",

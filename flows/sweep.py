@@ -1,5 +1,6 @@
 """The main flow: one dense model, scored once; one branch per tolerance; all candidates measured last, and alone."""
 
+import logging
 import subprocess
 
 from prefect import flow, runtime
@@ -21,18 +22,10 @@ from flows.tasks import (
     track_task,
 )
 from pipeline.config import RunConfig
+from pipeline.measurements import Candidate, Contestant, RunReport
 from pipeline.preflight import preflight
 from pipeline.progress import log
-from pipeline.records import (
-    Architecture,
-    CalibrationSet,
-    Candidate,
-    Contestant,
-    ModelRecord,
-    PlanRecord,
-    RunReport,
-    ScoreRecord,
-)
+from pipeline.records import Architecture, CalibrationSet, ModelRecord, PlanRecord, ScoreRecord
 
 
 def _run_name() -> str:
@@ -47,6 +40,7 @@ def sweep(config: RunConfig) -> RunReport:
     Args:
         config: All settings of the run, one section a stage.
     """
+    log.setLevel(logging.INFO)  # Prefect shows what the logger lets through
     architecture = preflight(config)
     run = FlowRunner(config.output)
     model, calibration, scores = prepare(run, config, architecture)
@@ -101,7 +95,7 @@ def allocated(run: FlowRunner, config: RunConfig, tolerance: float, model: Model
     """The plan of one tolerance."""
     return run(
         allocate_task,
-        f"tolerance {tolerance:.4g}",
+        f"tolerance {tolerance}",
         model=model,
         scores=scores,
         tolerance=tolerance,
@@ -120,7 +114,7 @@ def _branch(
     scores: ScoreRecord,
 ) -> Candidate:
     """One tolerance: plan, cut, recalibrate, fine-tune, measure."""
-    data, seed, about = config.data, config.seed, f"tolerance {tolerance:.4g}"
+    data, seed, about = config.data, config.seed, f"tolerance {tolerance}"
     plan = allocated(run, config, tolerance, model, scores)
     pruned = run(prune_task, about, model=model, plan=plan)
     recalibrated = run(
@@ -185,6 +179,6 @@ def _git_commit() -> str:
     """The commit of the working directory's repository; empty outside of one."""
     command = ["git", "rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  # a fixed command
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -28,7 +28,9 @@ class DataConfig(Section):
     image_size: int | None = Field(None, ge=4, le=1024, description="imagefolder: resize and centre-crop to this many pixels.")
     channels: Literal[1, 3] | None = Field(None, description="Repeat grey images to 3 channels for models that expect colour.")
     validation_fraction: Fraction = Field(0.1, description="Share of the training images that is held out and steers the run.")
-    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(None, description="Per-channel mean of the normalisation; default: the data set's.")
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(
+        None, description="Per-channel mean of the normalisation; default: the data set's."
+    )
     std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] | None = Field(None, description="Per-channel deviation, likewise.")
 
 
@@ -38,7 +40,9 @@ class ModelConfig(Section):
     source: Literal["builtin", "torchvision", "timm"] = Field("builtin", description="Where the architecture comes from.")
     name: str = Field("resnet20", description="Its name there; builtin: resnet8, 14, 20 ... (6n+2), vgg, mlp.")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="Passed to the architecture's constructor.")
-    num_classes: int | None = Field(None, ge=2, le=100000, description="Expected number of classes; default: as many as the data has.")
+    num_classes: int | None = Field(
+        None, ge=2, le=100000, description="Expected number of classes; default: as many as the data has."
+    )
     checkpoint: Path | None = Field(None, description="Trained weights (.safetensors, or a state dict .pt); none: train here.")
     ignore: tuple[str, ...] = Field((), description="Layers (by name or name prefix) that are never cut.")
 

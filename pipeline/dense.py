@@ -5,7 +5,7 @@ import torch
 from pipeline.config import DataConfig, TrainConfig
 from pipeline.data import load_data
 from pipeline.models import build_model, cost_fields, load_checkpoint, save_weights
-from pipeline.records import Architecture, FileRef, ModelRecord, timed
+from pipeline.records import Architecture, Epoch, FileRef, ModelRecord, timed
 from pipeline.store import Store
 from pipeline.training import train
 
@@ -16,12 +16,12 @@ def dense(architecture: Architecture, source: FileRef | TrainConfig, data: DataC
 
     Initial weights and batches are drawn from `seed`. Raises InputError if the checkpoint does not fit the architecture.
     """
+    history: tuple[Epoch, ...] = ()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build_model(architecture)
         if isinstance(source, FileRef):
             load_checkpoint(network, store.path(source))
-            history = ()
         else:
             history = train(network, load_data(data, seed), source, seed, "train")
     return ModelRecord(

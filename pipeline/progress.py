@@ -12,14 +12,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 log = logging.getLogger("pipeline")
 LINE_EVERY_SECONDS = 20.0
+DRAWN_EVERY_SECONDS = 0.1
 
 
 def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yield `items` and show how many of `total` are done. On a terminal a bar, which vanishes when finished."""
     if sys.stderr.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield from bar.track(items, total=total, description=description)
+        # drawn between the items only: a thread that draws would disturb what is being timed
+        with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+            task, last = bar.add_task(description, total=total), 0.0
+            for item in items:
+                yield item
+                bar.advance(task)
+                if time.monotonic() - last > DRAWN_EVERY_SECONDS:
+                    last = time.monotonic()
+                    bar.refresh()
         return
     last = time.monotonic()
     for done, item in enumerate(items, 1):

@@ -29,7 +29,7 @@ def recalibrate(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # type: ignore[assignment]  # None: the plain average over all batches
+        norm.momentum = None  # None: the plain average over all batches
         norm.train()
     generator = torch.Generator().manual_seed(seed)
     order = torch.tensor(calibration.indices)[torch.randperm(len(calibration.indices), generator=generator)].tolist()

@@ -28,7 +28,7 @@ def state_of(model: nn.Module) -> dict[str, Any]:
         "grads": [parameter.grad for parameter in model.parameters()],
         "modes": [module.training for module in modules],
         "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in modules],
-        "rng": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()),  # noqa: NPY002
+        "rng": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()),
         "grad mode": torch.is_grad_enabled(),
     }
 

@@ -106,9 +106,7 @@ def test_recalibration_measures_the_statistics_of_the_calibration_set(
     assert record.parents == (pruned.digest, calibration.digest)
 
 
-def test_finetuning_improves_and_repeats_exactly(
-    pruned: ModelRecord, calibration: CalibrationSet, store: Store
-) -> None:
+def test_finetuning_improves_and_repeats_exactly(pruned: ModelRecord, calibration: CalibrationSet, store: Store) -> None:
     start = recalibrate(pruned, calibration, DATA, RecalibrateConfig(), SEED, store)
     config = FinetuneConfig(epochs=3, batch_size=32, lr=0.1)
     record = finetune(start, "finetune", DATA, config, SEED, store)

@@ -7,9 +7,7 @@ from pipeline.models import build_model
 from pipeline.records import Architecture
 from pipeline.training import augment, train, warmup_cosine
 
-ARCHITECTURE = Architecture(
-    source="builtin", name="vgg", kwargs={"widths": (16, "M", 32)}, num_classes=10, input_shape=(1, 8, 8)
-)
+ARCHITECTURE = Architecture(source="builtin", name="vgg", kwargs={"widths": (16, "M", 32)}, num_classes=10, input_shape=(1, 8, 8))
 
 
 def trained(recipe: TrainConfig, seed: int = 0) -> tuple[torch.nn.Module, tuple]:

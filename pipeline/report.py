@@ -1,0 +1,131 @@
+"""Stage: all that was measured -> the report of the run, and a folder of files for each candidate."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.figures import depth_figure, pareto_figure
+from pipeline.findings import batch_sizes, pareto, series_of
+from pipeline.measurements import Candidate, LatencyReport, RunReport
+from pipeline.records import digest_of, timed
+from pipeline.report_text import report_text
+from pipeline.store import Store, make_folder
+
+MARK = ".fair-pruner"  # lies in every folder that this stage made, and in no other
+PLACED = frozenset({"model.onnx", "model.engine", "plan.json", "model.safetensors"})
+DEPTH_FIGURE = re.compile(r"depth-[0-9.e+-]+\.png")
+
+
+@timed
+def report(
+    name: str,
+    folder: Path,
+    config: dict[str, Any],
+    candidates: tuple[Candidate, ...],
+    latency: LatencyReport,
+    flow_run_id: str,
+    git_commit: str,
+    store: Store,
+) -> RunReport:
+    """Write report.json, report.md, the figures and one folder per candidate into `folder`; candidates[0] is the dense model.
+
+    A candidate's folder holds model.onnx, model.safetensors, and if there are any plan.json and model.engine: hard links into
+    the store, or copies where links cannot be made. What an earlier report left in `folder` is replaced; nothing that this
+    stage did not make is touched. report.json is written last, so it is complete if it is there. Raises InputError if
+    the folder cannot be written, a candidate's folder is somebody else's, or a file is missing from the store; StageError
+    if the measurement lacks a candidate.
+    """
+    folder = folder.resolve()
+    first = batch_sizes(latency)[0]
+    front = pareto([(c.onnx_test.top1, series_of(latency, c.name, first).p50_ms) for c in candidates])
+    result = RunReport(
+        parents=_lineage(candidates, latency),
+        name=name,
+        folder=str(folder),
+        config=config,
+        config_digest=digest_of(config),
+        git_commit=git_commit,
+        flow_run_id=flow_run_id,
+        candidates=candidates,
+        latency=latency,
+        pareto=tuple(candidates[index].name for index in front),
+    )
+    images = {"pareto.png": pareto_figure(result)}
+    for candidate in candidates:
+        if candidate.plan:
+            images[f"depth-{candidate.plan.tolerance}.png"] = depth_figure(candidate.plan, name)
+    text = report_text(result, tuple(images))
+    files = {candidate.name: _files(candidate, store) for candidate in candidates}
+    make_folder(folder)
+    for candidate_name in files:
+        _check_free(folder / candidate_name)
+    (folder / "report.json").unlink(missing_ok=True)
+    _remove_earlier(folder)
+    for candidate_name, sources in files.items():
+        _place(sources, folder / candidate_name)
+    for file, content in images.items():
+        _write(folder / file, content)
+    _write(folder / "report.md", text.encode())
+    _write(folder / "report.json", result.model_dump_json(indent=2).encode())
+    return result
+
+
+def _lineage(candidates: tuple[Candidate, ...], latency: LatencyReport) -> tuple[str, ...]:
+    """Digests of every record that the report says something about, candidate by candidate."""
+    records = []
+    for c in candidates:
+        evaluations = (c.recalibrated_validation, c.torch_validation, c.torch_test, c.onnx_test)
+        records += [record for record in (c.plan, c.model, c.onnx, c.engine, *evaluations) if record]
+    return tuple(dict.fromkeys(record.digest for record in (*records, latency)))
+
+
+def _files(candidate: Candidate, store: Store) -> dict[str, Path]:
+    """The store's files of a candidate under the names that people expect."""
+    refs = {
+        "model.onnx": candidate.onnx.file,
+        "model.safetensors": candidate.model.weights,
+        "plan.json": candidate.plan.plan if candidate.plan else None,
+        "model.engine": candidate.engine.file,
+    }
+    return {name: store.path(ref) for name, ref in refs.items() if ref}
+
+
+def _check_free(folder: Path) -> None:
+    taken = folder.is_symlink() or (folder.exists() and not folder.is_dir())
+    if taken or (folder.is_dir() and not (folder / MARK).is_file() and any(folder.iterdir())):
+        raise InputError(f"{folder} is in the way and was not made by a report; move it, or give the run another name")
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove candidate folders and depth figures of an earlier report; of a marked folder only the files placed there."""
+    for path in folder.iterdir():
+        if path.is_symlink():
+            continue
+        if path.is_file() and DEPTH_FIGURE.fullmatch(path.name):
+            path.unlink()
+        elif (path / MARK).is_file():
+            for file in PLACED:
+                (path / file).unlink(missing_ok=True)
+            if [found.name for found in path.iterdir()] == [MARK]:
+                (path / MARK).unlink()
+                path.rmdir()
+
+
+def _place(files: dict[str, Path], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / MARK).touch()
+    for name, source in files.items():
+        try:
+            os.link(source, folder / name)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, folder / name)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_bytes(content)
+    temporary.replace(path)

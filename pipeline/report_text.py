@@ -1,0 +1,206 @@
+"""report.md: what a sweep found, in words and tables for somebody who sees it for the first time."""
+
+from collections.abc import Iterable, Sequence
+
+from pipeline.findings import batch_sizes, series_of, wilson
+from pipeline.headline import headline, interval, points
+from pipeline.measurements import RunReport
+from pipeline.records import EngineRecord, PlanRecord
+
+DIGITS = 12  # of a digest, as many as tell records apart; report.json has all 64
+SIZE_NOTE = """\
+The tolerance is the one setting: the larger, the deeper the cut. MACs are multiply-accumulates for one image; shares in
+brackets are of the dense model. 1 MB is 1,000,000 bytes. A star marks what no other candidate beats in both accuracy and
+median latency at batch {batch_size}."""
+ACCURACY_NOTE = """\
+Measured on {samples} test images, with the exported file itself. One image is {image:.2f} points, and the dense model's 95%
+interval is {low:.2%} to {high:.2%}: small differences may be chance, and choosing the best of several candidates by the same
+images flatters it a little. The {validation} validation images steered the run; "recalibrated only" is the accuracy after
+the cut with new BatchNorm statistics, "final" the one after fine-tuning."""
+LATENCY_NOTE = """\
+Time of one batch in ONNX Runtime; 95% intervals in brackets. The speed-up is against the dense model, 1 is equal. The verdict
+is "faster" only if the whole interval lies above 1, "slower" if it lies below, else "not faster". The MACs ratio is what the
+arithmetic alone would promise; only what the clock shows is a speed-up."""
+ENGINE_NOTE = """\
+No latency in this report comes from an engine: all of it was measured with the ONNX files on the CPU."""
+GUARANTEE_NOTE = """\
+The R-Score of a unit estimates how much the loss changes without it; the R-mass is their sum, here over all groups. By the
+ranks alone the removed mass cannot exceed the bound. The last column is what removing as many units of each group at random
+would take on average."""
+RECALL_NOTE = """\
+An unchanged mean can hide a class that suffers. Recall is the share of a class's test images that are recognised; classes
+count from 0. The weakest class of the dense model is {worst} with {recall:.2%}. All values are in report.json."""
+LINEAGE_NOTE = """\
+The first {digits} digits of each record's digest: the same inputs give the same digests. This report: `{report}`, the
+measurement: `{latency}`."""
+
+
+def report_text(report: RunReport, figures: Sequence[str]) -> str:
+    """The report as Markdown; `figures` are the file names of its images, the Pareto figure first."""
+    sections = (
+        f"# {report.name}",
+        f"**{headline(report)}**",
+        f"![accuracy against latency]({figures[0]})",
+        _sizes(report),
+        _accuracy(report),
+        _latency(report),
+        _conditions(report),
+        _engines(report),
+        _guarantee(report),
+        *(f"![units kept and removed per group]({name})" for name in figures[1:]),
+        _recall(report),
+        _lineage(report),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def engine_status(engine: EngineRecord) -> str:
+    """The status in words that claim no more than was done."""
+    return {"skipped": "none", "built": "built, not executed", "executed": "built and executed"}[engine.status]
+
+
+def _sizes(report: RunReport) -> str:
+    dense, rows = report.candidates[0].model, []
+    for c in report.candidates:
+        row = (
+            c.name + (" *" if c.name in report.pareto else ""),
+            str(c.tolerance) if c.tolerance is not None else "-",
+            f"{c.plan.units_removed / c.plan.units:.1%} ({c.plan.units_removed} of {c.plan.units})" if c.plan else "-",
+            f"{c.model.params:,} ({c.model.params / dense.params:.0%})",
+            f"{c.model.macs:,} ({c.model.macs / dense.macs:.0%})",
+            f"{c.onnx.file.size_bytes / 1e6:.3f}",
+        )
+        rows.append(row)
+    titles = ("candidate", "tolerance", "units removed", "params", "MACs", "ONNX [MB]")
+    return _section("Size", SIZE_NOTE.format(batch_size=batch_sizes(report.latency)[0]), titles, rows)
+
+
+def _accuracy(report: RunReport) -> str:
+    dense, rows = report.candidates[0], []
+    for c in report.candidates:
+        row = (
+            c.name,
+            f"{c.onnx_test.top1:.2%}",
+            f"{points(report, c):+.2f}" if c.plan else "-",
+            f"{c.torch_test.top1:.2%}",
+            f"{c.recalibrated_validation.top1:.2%}" if c.recalibrated_validation else "-",
+            f"{c.torch_validation.top1:.2%}",
+            f"{c.onnx.parity.max_abs_diff:.1e}",
+            f"{c.onnx.parity.top1_agreement:.2%}",
+        )
+        rows.append(row)
+    titles = (
+        "candidate",
+        "top-1 test, ONNX",
+        "points against dense",
+        "top-1 test, torch",
+        "validation, recalibrated only",
+        "validation, final",
+        "ONNX and torch: largest difference",
+        "same top-1",
+    )
+    samples = dense.onnx_test.samples
+    low, high = wilson(dense.onnx_test.top1, samples)
+    validation = dense.torch_validation.samples
+    note = ACCURACY_NOTE.format(samples=samples, image=100 / samples, low=low, high=high, validation=validation)
+    return _section("Accuracy", note, titles, rows)
+
+
+def _latency(report: RunReport) -> str:
+    rows = []
+    for size in batch_sizes(report.latency):
+        for c in report.candidates:
+            s = series_of(report.latency, c.name, size)
+            row = (
+                str(size),
+                c.name,
+                f"{s.p50_ms:.3f} ({s.p50_low_ms:.3f} to {s.p50_high_ms:.3f})",
+                f"{s.p90_ms:.3f}",
+                f"{s.p99_ms:.3f}",
+                f"{s.throughput:,.0f}",
+                "1" if s.verdict == "reference" else interval(s),
+                str(s.verdict),
+                f"{s.macs_ratio:.2f}",
+            )
+            rows.append(row)
+    titles = ("batch", "candidate", "p50 [ms]", "p90 [ms]", "p99 [ms]", "images/s", "speed-up", "verdict", "MACs ratio")
+    return _section("Latency", LATENCY_NOTE, titles, rows)
+
+
+def _conditions(report: RunReport) -> str:
+    latency, machine, dense = report.latency, report.latency.machine, report.candidates[0]
+    runs = sorted({series.runs for series in latency.series})
+    lines = (
+        f"machine: {machine.cpu}, {machine.cores} cores, {machine.system}",
+        f"software: ONNX Runtime {machine.onnxruntime} (CPU, threads: {latency.threads}), Python {machine.python}",
+        f"runs of each model and batch size: {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))}, "
+        f"in {latency.rounds} rounds, dense and candidates interleaved",
+        f"load average when it began: {machine.load_average:.2f} (this run's own training counts in the first minute)",
+        f"images: {dense.onnx_test.samples} test, {dense.torch_validation.samples} validation, "
+        f"{dense.onnx.parity.samples} to compare ONNX with torch",
+        f"code: git commit {report.git_commit or 'unknown'}, config {report.config_digest[:DIGITS]}, "
+        f"Prefect flow run {report.flow_run_id or 'none'}",
+    )
+    return "\n".join(("## Conditions of the measurement", "", *(f"- {line}" for line in lines)))
+
+
+def _engines(report: RunReport) -> str:
+    rows = []
+    for c in report.candidates:
+        e = c.engine
+        row = (
+            c.name,
+            engine_status(e),
+            f"{e.file.size_bytes:,}" if e.file else "-",
+            f"{e.library} {e.library_version}".strip() or "-",
+            e.precision or "-",
+            " / ".join(map(str, e.profile)) if e.profile else "-",
+            f"{e.build_seconds:.1f}" if e.build_seconds is not None else "-",
+            e.reason or "-",
+        )
+        rows.append(row)
+    titles = ("candidate", "status", "bytes", "library", "precision", "batch min / opt / max", "build [s]", "reason")
+    return _section("TensorRT engines", ENGINE_NOTE, titles, rows)
+
+
+def _guarantee(report: RunReport) -> str:
+    rows = [_mass(c.name, c.plan) for c in report.candidates if c.plan]
+    titles = ("candidate", "R-mass removed", "share of all", "bound", "random removal would expect")
+    return _section("What the plan guarantees", GUARANTEE_NOTE, titles, rows)
+
+
+def _mass(name: str, plan: PlanRecord) -> tuple[str, ...]:
+    removed, total = sum(depth.removed_mass for depth in plan.depths), sum(depth.total_mass for depth in plan.depths)
+    bound = sum(depth.mass_bound for depth in plan.depths)
+    random = sum(depth.total_mass * depth.removed / depth.units for depth in plan.depths)
+    return name, f"{removed:.4g}", f"{removed / total:.1%}" if total else "-", f"{bound:.4g}", f"{random:.4g}"
+
+
+def _recall(report: RunReport) -> str:
+    dense, rows = report.candidates[0].onnx_test.recall, []
+    for c in report.candidates[1:]:
+        recall = c.onnx_test.recall
+        gains = [after - before for before, after in zip(dense, recall, strict=True)]
+        most = gains.index(min(gains))
+        lost = (str(most), f"{dense[most]:.2%}", f"{recall[most]:.2%}", f"{100 * gains[most]:+.2f}")
+        rows.append((c.name, *(lost if gains[most] < 0 else ("none", "-", "-", "-")), f"{min(recall):.2%}"))
+    titles = ("candidate", "class that loses most", "recall of it, dense", "candidate", "points", "lowest recall of any class")
+    return _section("Recall per class", RECALL_NOTE.format(worst=dense.index(min(dense)), recall=min(dense)), titles, rows)
+
+
+def _lineage(report: RunReport) -> str:
+    rows = []
+    for c in report.candidates:
+        records = (c.plan, c.model, c.onnx, c.onnx_test, c.engine)
+        rows.append((c.name, *(f"`{record.digest[:DIGITS]}`" if record else "-" for record in records)))
+    note = LINEAGE_NOTE.format(digits=DIGITS, report=report.digest[:DIGITS], latency=report.latency.digest[:DIGITS])
+    return _section("Lineage", note, ("candidate", "plan", "model", "ONNX", "evaluation", "engine"), rows)
+
+
+def _section(title: str, note: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A heading, what the table means, and the table with aligned columns."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (titles, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join((f"## {title}", "", note, "", lines[0], rule, *lines[1:]))

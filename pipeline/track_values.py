@@ -1,0 +1,166 @@
+"""What is logged of a report, as plain mappings: nothing here knows MLflow but for the characters it allows in names."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.findings import batch_sizes, faster, series_of
+from pipeline.headline import headline, points
+from pipeline.measurements import Candidate, RunReport
+from pipeline.records import digest_of
+
+FORBIDDEN = re.compile(r"[^\w\-. ]")  # in the name of a metric; a slash is left to group them
+PER_CLASS_LIMIT = 100  # recall class by class only up to here: more charts than that nobody reads
+
+
+def parent_tags(report: RunReport) -> dict[str, str]:
+    """Whence the sweep comes, and its finding as the run's description."""
+    return {
+        "fair_pruner.report_digest": report.digest,
+        "fair_pruner.measurement_digest": measurement_digest(report),
+        "fair_pruner.config_digest": report.config_digest,
+        "fair_pruner.latency_digest": report.latency.digest,
+        "fair_pruner.git_commit": report.git_commit,
+        "fair_pruner.pareto": ", ".join(report.pareto),
+        "prefect.flow_run_id": report.flow_run_id,
+        "mlflow.note.content": headline(report),
+    }
+
+
+def measurement_digest(report: RunReport) -> str:
+    """Digest of the measured latencies, which the report's own digest leaves out."""
+    return digest_of(report.latency.model_dump(mode="json", exclude={"seconds"}))
+
+
+def parent_params(report: RunReport) -> dict[str, str]:
+    """The configuration, one entry a leaf such as `train.epochs`."""
+    return dict(_leaves(report.config, ""))
+
+
+def parent_metrics(report: RunReport) -> dict[str, float]:
+    """The best of the sweep beside the dense model, because MLflow's charts show parents only until they are unfolded."""
+    first = batch_sizes(report.latency)[0]
+    found = faster(report, first)
+    metrics = {
+        "candidates": float(len(report.candidates) - 1),
+        "candidates_faster": float(len(found)),
+        "dense_top1_onnx_test": report.candidates[0].onnx_test.top1,
+    }
+    if found:
+        series = series_of(report.latency, found[0].name, first)
+        metrics |= {
+            "best_top1_onnx_test": found[0].onnx_test.top1,
+            "best_points_against_dense": points(report, found[0]),
+            "best_speedup": series.speedup,
+            "best_speedup_low": series.speedup_low,
+            "best_speedup_high": series.speedup_high,
+            "best_macs_ratio": series.macs_ratio,
+        }
+    return metrics
+
+
+def candidate_tags(report: RunReport, candidate: Candidate) -> dict[str, str]:
+    """Lineage of one candidate and, for each batch size, the verdict."""
+    records = {
+        "plan": candidate.plan,
+        "model": candidate.model,
+        "onnx": candidate.onnx,
+        "onnx_test": candidate.onnx_test,
+        "engine": candidate.engine,
+    }
+    tags = {f"fair_pruner.{name}_digest": record.digest for name, record in records.items() if record}
+    tags |= {"fair_pruner.onnx_sha256": candidate.onnx.file.sha256, "fair_pruner.weights_sha256": candidate.model.weights.sha256}
+    tags |= {"fair_pruner.engine_status": candidate.engine.status, "fair_pruner.engine_reason": candidate.engine.reason}
+    for size in batch_sizes(report.latency):
+        tags[f"fair_pruner.verdict_batch_{size}"] = series_of(report.latency, candidate.name, size).verdict
+    return tags
+
+
+def candidate_params(candidate: Candidate) -> dict[str, str]:
+    """What was decided about one candidate."""
+    architecture, engine = candidate.model.architecture, candidate.engine
+    values = {
+        "candidate": candidate.name,
+        "tolerance": "dense" if candidate.tolerance is None else f"{candidate.tolerance:.6g}",
+        "architecture": f"{architecture.source}:{architecture.name}",
+        "stage": candidate.model.stage,
+        "opset": str(candidate.onnx.opset),
+        "engine_status": engine.status,
+        "engine_library": f"{engine.library} {engine.library_version}".strip(),
+        "engine_precision": engine.precision,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def candidate_metrics(report: RunReport, candidate: Candidate) -> dict[str, float]:
+    """Every number known about one candidate, by metric name; shares are in [0, 1], times in ms or s as named."""
+    model, test, engine = candidate.model, candidate.onnx_test, candidate.engine
+    dense = report.candidates[0].model
+    metrics: dict[str, float] = {
+        "params": model.params,
+        "macs": model.macs,
+        "macs_share": model.macs / dense.macs,
+        "onnx_bytes": candidate.onnx.file.size_bytes,
+        "weights_bytes": model.weights.size_bytes,
+        "top1_torch_validation": candidate.torch_validation.top1,
+        "top1_torch_test": candidate.torch_test.top1,
+        "top1_onnx_test": test.top1,
+        "points_against_dense": points(report, candidate),
+        "recall_min_onnx_test": min(test.recall),
+        "parity_max_abs_diff": candidate.onnx.parity.max_abs_diff,
+        "parity_max_relative_diff": candidate.onnx.parity.max_relative_diff,
+        "parity_top1_agreement": candidate.onnx.parity.top1_agreement,
+    }
+    if candidate.recalibrated_validation:
+        metrics["top1_recalibrated_validation"] = candidate.recalibrated_validation.top1
+    if test.top5 is not None:
+        metrics["top5_onnx_test"] = test.top5
+    if model.stage == "finetuned":
+        metrics["top1_finetuned_validation"] = candidate.torch_validation.top1
+    if candidate.plan:
+        plan = candidate.plan
+        metrics |= {"tolerance": plan.tolerance, "units": plan.units, "units_removed": plan.units_removed}
+        metrics["removed_mass"] = sum(depth.removed_mass for depth in plan.depths)
+        metrics["mass_bound"] = sum(depth.mass_bound for depth in plan.depths)
+        metrics |= {_key("units_removed_of", depth.group): depth.removed for depth in plan.depths}
+    if engine.file:
+        metrics["engine_bytes"] = engine.file.size_bytes
+    if engine.build_seconds is not None:
+        metrics["engine_build_seconds"] = engine.build_seconds
+    if len(test.recall) <= PER_CLASS_LIMIT:
+        metrics |= {_key("recall_onnx_test", f"class_{index:02d}"): recall for index, recall in enumerate(test.recall)}
+    metrics |= {_key("seconds", stage): seconds for stage, seconds in candidate.stage_seconds.items()}
+    return metrics | _latency_metrics(report, candidate)
+
+
+def curve(candidate: Candidate) -> list[tuple[str, float, int]]:
+    """The training curve as (metric, value, epoch): of the training for the dense model, of the fine-tuning for a pruned one."""
+    return [
+        (f"training/{name}", float(getattr(epoch, name)), epoch.epoch)
+        for epoch in candidate.model.history
+        for name in ("loss", "lr", "top1_validation")
+    ]
+
+
+def _latency_metrics(report: RunReport, candidate: Candidate) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for size in batch_sizes(report.latency):
+        series = series_of(report.latency, candidate.name, size)
+        for name in ("p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p99_ms", "mean_ms", "throughput"):
+            metrics[f"latency_batch_{size}/{name}"] = getattr(series, name)
+        for name in ("speedup", "speedup_low", "speedup_high", "macs_ratio"):
+            metrics[f"{name}_batch_{size}"] = getattr(series, name)
+    return metrics
+
+
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        name = FORBIDDEN.sub("_", f"{prefix}{key}")
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, str(value)
+
+
+def _key(group: str, name: str) -> str:
+    return f"{group}/{FORBIDDEN.sub('_', name)}"

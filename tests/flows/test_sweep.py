@@ -1,0 +1,108 @@
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from flows.plan import plan_all
+from flows.sweep import sweep
+from flows.tasks import cache_key
+from pipeline.config import DataConfig, RunConfig, TrainConfig
+from pipeline.errors import InputError
+from pipeline.measurements import RunReport
+from pipeline.records import CalibrationSet
+from pipeline.store import Store
+
+from .conftest import tiny
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def cached_of(caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
+    """Tasks and cached tasks of the last sweep, from its last log line."""
+    line = [record.getMessage() for record in caplog.records if "from the cache" in record.getMessage()][-1]
+    words = line.split()
+    return int(words[0]), int(words[2])
+
+
+@pytest.fixture
+def finished(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> tuple[RunConfig, RunReport]:
+    caplog.set_level(logging.INFO, "pipeline")
+    config = tiny(tmp_path / "runs")
+    return config, sweep(config)
+
+
+def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(
+    finished: tuple[RunConfig, RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, report = finished
+    names = [candidate.name for candidate in report.candidates]
+    assert names == ["dense", "tolerance-0.3", "tolerance-0.6"]
+    assert cached_of(caplog) == (3 + 5 + 2 * 10 + 2, 0)
+    folder = config.output / "tiny"
+    assert RunReport.model_validate_json((folder / "report.json").read_text()).candidates == report.candidates
+    for name in names:
+        assert (folder / name / "model.onnx").stat().st_size > 0
+        assert (folder / name / "model.engine").exists() == (report.candidates[0].engine.status == "built")
+    dense, shallow, deep = report.candidates
+    assert dense.model.macs > shallow.model.macs > deep.model.macs
+    assert abs(dense.torch_test.top1 - dense.onnx_test.top1) < 0.01
+    assert {series.candidate for series in report.latency.series} == set(names)
+    lineage = (deep.plan.parents[0], deep.onnx.parents[0], deep.onnx_test.subject)
+    assert lineage == (dense.model.digest, deep.model.digest, deep.onnx.digest)
+
+    # one tolerance more: only its branch, the benchmark and the report are new
+    wider = config.model_copy(update={"allocate": config.allocate.model_copy(update={"tolerances": (0.3, 0.45, 0.6)})})
+    again = sweep(wider)
+    assert cached_of(caplog) == (3 + 5 + 3 * 10 + 2, 3 + 5 + 2 * 10)
+    assert [c.model.digest for c in again.candidates if c.name in names] == [c.model.digest for c in report.candidates]
+
+    # a file of the store that is gone is made anew, with the same content
+    store, lost = Store(config.output / "store"), deep.onnx.file
+    store.path(lost).unlink()
+    assert sweep(wider).candidates[-1].onnx.file == lost
+    assert store.path(lost).stat().st_size == lost.size_bytes
+
+    # plans come from the same cache, without a server
+    before = {path.name for path in (config.output / "cache").iterdir()}
+    model, plans = plan_all(wider)
+    assert model.digest == dense.model.digest
+    assert [plan.digest for plan in plans] == [c.plan.digest for c in again.candidates[1:]]
+    assert {path.name for path in (config.output / "cache").iterdir()} == before
+
+
+def test_a_checkpoint_is_known_by_its_content(finished: tuple[RunConfig, RunReport], tmp_path: Path) -> None:
+    config, report = finished
+    checkpoint = tmp_path / "trained.safetensors"
+    checkpoint.write_bytes((config.output / "tiny" / "dense" / "model.safetensors").read_bytes())
+    changed = config.model_copy(update={"model": config.model.model_copy(update={"checkpoint": checkpoint})})
+    model, plans = plan_all(changed)
+    assert model.weights == report.candidates[0].model.weights
+    assert [plan.plan for plan in plans] == [c.plan.plan for c in report.candidates[1:]]
+    other = tiny(tmp_path / "elsewhere", seed=1)
+    checkpoint.write_bytes(Store(other.output / "store").path(plan_all(other)[0].weights).read_bytes())
+    assert plan_all(changed)[0].weights != model.weights
+
+
+def test_bad_input_ends_the_flow_with_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean vgg"):
+        sweep(tiny(tmp_path, model={"name": "vggg"}))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_keys_follow_what_decides_a_result_and_nothing_else() -> None:
+    record = CalibrationSet(indices=(1,), per_class=1, num_classes=2)
+    key = cache_key("finetune", {"model": record, "config": TrainConfig(), "label": "a", "store": Store(Path("x"))})
+    assert key == cache_key("finetune", {"model": record, "config": TrainConfig(), "label": "b", "store": Store(Path("y"))})
+    assert key == cache_key("finetune", {"model": record.model_copy(update={"seconds": 5.0}), "config": TrainConfig()})
+    assert key != cache_key("train", {"model": record, "config": TrainConfig()})
+    assert key != cache_key("finetune", {"model": record, "config": TrainConfig(epochs=31)})
+    assert key != cache_key("finetune", {"model": record.model_copy(update={"per_class": 2}), "config": TrainConfig()})
+    assert cache_key("a", {"data": DataConfig()}) != cache_key("a", {"data": DataConfig(validation_fraction=0.2)})
+    assert key.replace("-", "").isalnum()  # it is a file name
+
+
+def test_the_flow_describes_its_parameters() -> None:
+    schema = sweep.parameters.model_dump()
+    assert list(schema["properties"]) == ["config"]
+    assert json.dumps(schema)
