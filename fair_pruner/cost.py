@@ -119,7 +119,7 @@ def _macs_by_module(model: nn.Module, example_input: Tensor) -> dict[str, int]:
     counter = FlopCounterMode(display=False)
     try:
         model.eval()
-        with torch.random.fork_rng(), torch.no_grad(), counter:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), counter:
             model(example_input)
     finally:
         for module, mode in modes:

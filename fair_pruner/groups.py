@@ -79,7 +79,7 @@ def trace(model: nn.Module, example_input: Tensor) -> torch_pruning.DependencyGr
     model.requires_grad_(True)
     graph = torch_pruning.DependencyGraph()
     try:
-        with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parameters outside layers: groups that hold one are refused below
             graph.build_dependency(model, example_inputs=example_input.detach().clone(), verbose=False)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, AssertionError) as error:
@@ -114,7 +114,7 @@ def _count_calls(model: nn.Module, example_input: Tensor) -> Counter[nn.Module]:
     calls: Counter[nn.Module] = Counter()
     hooks = [m.register_forward_hook(lambda module, *_: calls.update([module])) for m in model.modules() if _produces(m)]
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
             model.eval()(example_input)
     except Exception as error:
         shape = tuple(example_input.shape)

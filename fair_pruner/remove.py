@@ -51,7 +51,7 @@ def _audit(model: nn.Module, small: nn.Module, example_input: Tensor) -> None:
         declared = _declared_shape(layer)
         if declared is not None and tuple(layer.weight.shape) != declared:
             raise PlanError(f"{name} declares weights of shape {declared} but has {tuple(layer.weight.shape)}")
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         modes = [(module, module.training) for module in model.modules()]
         try:
             expected = model.eval()(example_input).shape

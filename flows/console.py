@@ -35,22 +35,18 @@ def keep_console_readable() -> None:
 def show_report(report: RunReport) -> None:
     """The candidates, one a row, and where everything lies."""
     dense = report.candidates[0]
-    table = Table(
-        title=f"{report.name}: {dense.onnx_test.samples} test images, latency in ONNX Runtime on {report.latency.machine.cpu}"
-    )
-    for title in ("candidate", "units removed", "MACs", "top-1 of the ONNX file"):
-        table.add_column(title, justify="left" if title == "candidate" else "right")
+    table = Table(title=f"{report.name}: ONNX files on {dense.onnx_test.samples} test images, {report.latency.machine.cpu}")
+    table.add_column("candidate")
     batch_sizes = sorted({series.batch_size for series in report.latency.series})
-    for size in batch_sizes:
-        table.add_column(f"p50 at batch {size}", justify="right")
-        table.add_column("speed-up [95 %]", justify="right")
+    for title in ("units\nremoved", "MACs", "top-1", *(f"batch {size}: median\nspeed-up [95 %]" for size in batch_sizes)):
+        table.add_column(title, justify="right")
     table.add_column("engine")
     for candidate in report.candidates:
         series = {s.batch_size: s for s in report.latency.series if s.candidate == candidate.name}
-        cells = [cell for size in batch_sizes for cell in _latency_cells(series[size])]
         star = " *" if candidate.name in report.pareto else ""
-        table.add_row(candidate.name + star, *_candidate_cells(candidate, dense), *cells, candidate.engine.status)
-    console = Console(width=None if Console().is_terminal else 160)
+        cells = (*_candidate_cells(candidate, dense), *(_latency_cell(series[size]) for size in batch_sizes))
+        table.add_row(candidate.name + star, *cells, candidate.engine.status, end_section=True)
+    console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     console.print("* no other candidate is both more accurate and faster")
     console.print(f"report: {report.folder}/report.md", soft_wrap=True)
@@ -61,16 +57,15 @@ def _candidate_cells(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
     points = 100 * (candidate.onnx_test.top1 - dense.onnx_test.top1)
     return (
         f"{plan.units_removed / plan.units:.1%}" if plan else "-",
-        f"{candidate.model.macs / 1e6:.2f} M ({candidate.model.macs / dense.model.macs:.0%})",
-        f"{candidate.onnx_test.top1:.2%}" + (f" ({points:+.2f})" if plan else ""),
+        f"{candidate.model.macs / 1e6:.2f} M\n{candidate.model.macs / dense.model.macs:.0%}",
+        f"{candidate.onnx_test.top1:.2%}" + (f"\n{points:+.2f} points" if plan else ""),
     )
 
 
-def _latency_cells(series: LatencySeries) -> tuple[str, str]:
+def _latency_cell(series: LatencySeries) -> str:
     if series.verdict == "reference":
-        return f"{series.p50_ms:.3f} ms", "1"
-    interval = f"{series.speedup:.2f} [{series.speedup_low:.2f}, {series.speedup_high:.2f}]"
-    return f"{series.p50_ms:.3f} ms", f"{interval} {series.verdict}"
+        return f"{series.p50_ms:.3f} ms"
+    return f"{series.p50_ms:.3f} ms {series.verdict}\n{series.speedup:.2f} [{series.speedup_low:.2f}, {series.speedup_high:.2f}]"
 
 
 def show_plans(dense: ModelRecord, plans: tuple[PlanRecord, ...]) -> None:

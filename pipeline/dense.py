@@ -17,7 +17,7 @@ def dense(architecture: Architecture, source: FileRef | TrainConfig, data: DataC
     Initial weights and batches are drawn from `seed`. Raises InputError if the checkpoint does not fit the architecture.
     """
     history: tuple[Epoch, ...] = ()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_model(architecture)
         if isinstance(source, FileRef):

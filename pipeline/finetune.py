@@ -17,7 +17,7 @@ def finetune(model: ModelRecord, label: str, data: DataConfig, config: FinetuneC
     `label` names the progress bar.
     """
     network = load_model(model, store)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for dropout
         history = train(network, load_data(data, seed), config, seed, label)
     return model.model_copy(

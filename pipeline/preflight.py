@@ -20,7 +20,7 @@ def preflight(config: RunConfig) -> Architecture:
     data = load_data(config.data, config.seed)
     calibrate(config.data, config.calibrate, config.seed)
     architecture = architecture_of(config.model, data)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         model = build_model(architecture)
     if config.model.checkpoint:
         load_checkpoint(model, config.model.checkpoint)

@@ -1,6 +1,7 @@
 """The training loop that the dense model and the fine-tuning share."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,7 +12,7 @@ from pipeline.config import TrainConfig
 from pipeline.data import Data, batches
 from pipeline.datasets import Split
 from pipeline.models import device
-from pipeline.progress import log, progress
+from pipeline.progress import LINE_EVERY_SECONDS, log, progress
 from pipeline.records import Epoch
 
 EVALUATION_BATCH = 512
@@ -39,6 +40,7 @@ def train(model: nn.Module, data: Data, recipe: TrainConfig, seed: int, label: s
     generator = torch.Generator().manual_seed(seed)
     curve: list[Epoch] = []
     best: tuple[float, dict[str, Tensor]] | None = None
+    last_line = time.monotonic()
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         lr, total = optimizer.param_groups[0]["lr"], 0.0
@@ -57,7 +59,9 @@ def train(model: nn.Module, data: Data, recipe: TrainConfig, seed: int, label: s
             total += loss.item() * len(labels)
         top1 = top1_of(model, data.train, data.validation_indices)
         curve.append(Epoch(epoch=epoch, lr=lr, loss=total / len(order), top1_validation=top1))
-        log.info("%s: epoch %d/%d, loss %.4f, validation top-1 %.4f", label, epoch, recipe.epochs, curve[-1].loss, top1)
+        if epoch == recipe.epochs or time.monotonic() - last_line > LINE_EVERY_SECONDS:
+            last_line = time.monotonic()
+            log.info("%s: epoch %d/%d, loss %.4f, validation top-1 %.4f", label, epoch, recipe.epochs, curve[-1].loss, top1)
         if best is None or top1 >= best[0]:
             best = top1, {name: value.detach().clone() for name, value in model.state_dict().items()}
     if best:

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import fair_pruner
 from fair_pruner import CostModel, GroupPlan, PlanError, PruningPlan, allocate, find_groups, measure, remove, score
 
 Family = tuple[nn.Module, Tensor]
@@ -109,8 +108,3 @@ def test_the_whole_way(small: Family, make_batches: Callable[..., list[tuple[Ten
     plan = allocate(table, tolerance=0.6)
     assert plan.units_removed > 0
     assert measure(remove(model, plan, example_input=example), example).macs < measure(model, example).macs
-
-
-def test_public_face() -> None:
-    assert set(fair_pruner.__all__) >= {"score", "allocate", "tolerance_for", "remove", "tod_curve", "Budget"}
-    assert all(hasattr(fair_pruner, name) for name in fair_pruner.__all__)
