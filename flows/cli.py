@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -27,6 +28,19 @@ Tolerances = Annotated[
     str | None,
     typer.Option(help="Tolerances to try instead of the file's, for example 0.05,0.1,0.2. Larger cuts deeper; 0 < t <= 1."),
 ]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fair-pruner {version('fair-pruner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")] = False,
+) -> None:
+    """Options before the command."""
 
 
 @app.command()
@@ -59,10 +73,10 @@ def plan(config: Config, set_: Set = None, tolerances: Tolerances = None) -> Non
     with one_sentence():
         settings = _load(config, set_, tolerances)
         prepare_environment()
-        from flows.console import keep_console_readable, show_plans
+        from flows.console import log_to_stderr, show_plans
         from flows.plan import plan_all
 
-        keep_console_readable()
+        log_to_stderr()
         show_plans(*plan_all(settings))
 
 
@@ -90,6 +104,9 @@ def one_sentence() -> Iterator[None]:
     """End on an error of input with exit code 2, on a failed stage with 1, saying why in one line and no traceback."""
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("fair-pruner: interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     except PipelineError as error:
         _fail(error, 2 if isinstance(error, InputError) else 1)
     except ValueError as error:

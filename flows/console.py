@@ -24,12 +24,15 @@ class _NoTraceback(logging.Filter):
 
 
 def keep_console_readable() -> None:
-    """Install the filter on the handlers that Prefect logs through, and show the pipeline's own lines without a server too."""
-
+    """Put the filter on Prefect's loggers; their own handlers print the rest."""
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_NoTraceback())
-        for handler in logging.getLogger(name).handlers:
-            handler.addFilter(_NoTraceback())
+
+
+def log_to_stderr() -> None:
+    """Show the pipeline's log lines where no Prefect run does it."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pipeline").setLevel(logging.INFO)
 
 
 def show_report(report: RunReport) -> None:

@@ -1,5 +1,6 @@
 """The stages as Prefect tasks, cached by what decides their result: the digests of their records and their settings."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -110,13 +111,15 @@ class FlowRunner:
     def __post_init__(self) -> None:
         self.output = self.output.resolve()
         self.store = Store(self.output / "store")
+        self.cache = self.output / "cache"
 
     def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
         """Run a task under a readable name; a cached record whose files are gone or altered is made anew."""
         named = stage.with_options(task_run_name=f"{stage.name} · {about}")
-        if stage.persist_result:
-            named = named.with_options(result_storage=self.output / "cache")
         arguments = _with_store(stage, arguments, self.store)
+        if stage.persist_result:
+            named = named.with_options(result_storage=self.cache)
+            self._drop_torn(cache_key(stage.name, arguments))
         state = named(**arguments, return_state=True)
         record: R = state.result()
         self.finished += 1
@@ -127,6 +130,16 @@ class FlowRunner:
             self.cached += 1
         return record
 
+    def _drop_torn(self, key: str) -> None:
+        """Remove a cached record that was being written when a run was killed; Prefect does not write them whole or not at all."""
+        file = self.cache / key
+        if file.is_file():
+            try:
+                json.loads(file.read_bytes())
+            except ValueError:
+                log.warning("the cached record %s is torn; made anew", key)
+                file.unlink()
+
 
 class DirectRunner(FlowRunner):
     """Runs stages with no flow and no server, through the same cache."""
@@ -134,9 +147,10 @@ class DirectRunner(FlowRunner):
     def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
         """Run a stage, or return its cached record; `about` only names the log line."""
         arguments = _with_store(stage, arguments, self.store)
-        storage = LocalFileSystem(basepath=str(self.output / "cache"))
+        storage = LocalFileSystem(basepath=str(self.cache))
         cache = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
         key = cache_key(stage.name, arguments)
+        self._drop_torn(key)
         self.finished += 1
         if cache.exists(key):
             record: R = cache.read(key).result

@@ -1,5 +1,6 @@
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +19,42 @@ from .conftest import tiny
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def cached_of(caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
-    """Tasks and cached tasks of the last sweep, from its last log line."""
-    line = [record.getMessage() for record in caplog.records if "from the cache" in record.getMessage()][-1]
-    words = line.split()
-    return int(words[0]), int(words[2])
+class Lines(logging.Handler):
+    """Keeps what the pipeline logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+    @property
+    def cached(self) -> tuple[int, int]:
+        """Tasks and cached tasks of the last sweep."""
+        words = [text for text in self.texts if "from the cache" in text][-1].split()
+        return int(words[0]), int(words[2])
 
 
 @pytest.fixture
-def finished(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> tuple[RunConfig, RunReport]:
-    caplog.set_level(logging.INFO, "pipeline")
+def lines() -> Iterator[Lines]:
+    handler, logger = Lines(), logging.getLogger("pipeline")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, lines: Lines) -> tuple[RunConfig, RunReport]:
     config = tiny(tmp_path / "runs")
     return config, sweep(config)
 
 
-def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(
-    finished: tuple[RunConfig, RunReport], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(finished: tuple[RunConfig, RunReport], lines: Lines) -> None:
     config, report = finished
     names = [candidate.name for candidate in report.candidates]
     assert names == ["dense", "tolerance-0.3", "tolerance-0.6"]
-    assert cached_of(caplog) == (3 + 5 + 2 * 10 + 2, 0)
+    assert lines.cached == (3 + 5 + 2 * 10 + 2, 0)
     folder = config.output / "tiny"
     assert RunReport.model_validate_json((folder / "report.json").read_text()).candidates == report.candidates
     for name in names:
@@ -54,7 +70,7 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(
     # one tolerance more: only its branch, the benchmark and the report are new
     wider = config.model_copy(update={"allocate": config.allocate.model_copy(update={"tolerances": (0.3, 0.45, 0.6)})})
     again = sweep(wider)
-    assert cached_of(caplog) == (3 + 5 + 3 * 10 + 2, 3 + 5 + 2 * 10)
+    assert lines.cached == (3 + 5 + 3 * 10 + 2, 3 + 5 + 2 * 10)
     assert [c.model.digest for c in again.candidates if c.name in names] == [c.model.digest for c in report.candidates]
 
     # a file of the store that is gone is made anew, with the same content
@@ -62,6 +78,11 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(
     store.path(lost).unlink()
     assert sweep(wider).candidates[-1].onnx.file == lost
     assert store.path(lost).stat().st_size == lost.size_bytes
+
+    # so is a record that was half-written when a run was killed
+    record = next((config.output / "cache").glob("prune-*"))
+    record.write_text(record.read_text()[:100])
+    assert [c.model.digest for c in sweep(wider).candidates] == [c.model.digest for c in again.candidates]
 
     # plans come from the same cache, without a server
     before = {path.name for path in (config.output / "cache").iterdir()}
