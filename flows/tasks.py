@@ -131,7 +131,7 @@ class FlowRunner:
         return record
 
     def _drop_torn(self, key: str) -> None:
-        """Remove a cached record that was being written when a run was killed; Prefect does not write them whole or not at all."""
+        """Remove a cached record that was being written when a run was killed: Prefect writes them in place."""
         file = self.cache / key
         if file.is_file():
             try:

@@ -104,12 +104,20 @@ def _build(library: TensorRT, path: Path, onnx: OnnxRecord, config: EngineConfig
 
 def _interruptible(build: Callable[[], Any], cancelled: threading.Event) -> Any:
     """Build in a second thread, so that Ctrl-C arrives here and not inside the library, which would swallow it."""
+    waited_for = threading.Event()  # until then an interrupt could hit the start of the thread, which nobody would join
+
+    def run() -> Any:
+        waited_for.wait()
+        return build()
+
     with ThreadPoolExecutor(1, "build-engine") as pool:
-        future = pool.submit(build)
         try:
+            future = pool.submit(run)
+            waited_for.set()
             return future.result()
         except BaseException:
             cancelled.set()
+            waited_for.set()
             raise
 
 

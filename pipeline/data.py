@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from pipeline.config import DataConfig
 from pipeline.datasets import DEBIAN_FASHION_MNIST, LOADERS, NORMALISATION, Split, per_channel, per_class
@@ -39,7 +37,7 @@ def load_data(config: DataConfig, seed: int) -> Data:
     mean, std = config.mean or NORMALISATION[config.name][0], config.std or NORMALISATION[config.name][1]
     (train, test), class_names = LOADERS[config.name](config, mean, std)
     held_out = set(per_class(train.labels, len(class_names), config.validation_fraction, seed))
-    images, _ = train.__getitems__([0])
+    images, _ = train.load([0])
     _, channels, height, width = images.shape
     return Data(
         train=train,
@@ -66,17 +64,6 @@ def batches(
     split: Split, indices: Sequence[int], batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images (b, C, H, W) and labels (b,) of `indices`, in their order, on `device`."""
-    parts = [list(indices[start : start + batch_size]) for start in range(0, len(indices), batch_size)]
-    loader: DataLoader[Any] = DataLoader(
-        split,  # type: ignore[arg-type]  # all that is needed of a Dataset
-        batch_sampler=parts,
-        num_workers=split.workers,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # without one it draws from torch's global generator
-    )
-    for images, labels in loader:
+    for start in range(0, len(indices), batch_size):
+        images, labels = split.load(indices[start : start + batch_size])
         yield images.to(device), labels.to(device)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -1,9 +1,9 @@
 """The data sets that have a name: where their images come from and how they are read."""
 
 import gzip
-import os
 import struct
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 TEST_SPLIT_SEED = 0  # the test images of `digits` are the same in every run, whatever its seed
 DIGITS_TEST_FRACTION = 0.2
+DECODERS = 4  # threads that decode the images of one batch
 NORMALISATION = {
     "digits": ((0.3053,), (0.3760,)),
     "fashion_mnist": ((0.2860,), (0.3530,)),
@@ -25,14 +26,15 @@ NORMALISATION = {
 
 
 class Split(Protocol):
-    """Images with labels. `__getitems__` gives normalised float32 images (n, C, H, W) and int64 labels (n,)."""
+    """Images with labels, of which some are loaded at a time."""
 
     labels: Tensor
-    workers: int
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
+    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Normalised float32 images (n, C, H, W) and int64 labels (n,) at these places."""
+        ...
 
 
 Loaded = tuple[tuple[Split, Split], tuple[str, ...]]  # training split, test split, class names
@@ -41,8 +43,6 @@ Loaded = tuple[tuple[Split, Split], tuple[str, ...]]  # training split, test spl
 class TensorSplit:
     """Images held in memory as bytes (n, C, H, W)."""
 
-    workers = 0
-
     def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         self.images, self.labels = images, labels
         self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
@@ -50,7 +50,8 @@ class TensorSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels."""
         chosen = torch.as_tensor(indices)
         return (self.images[chosen].float() / 255 - self.mean) / self.std, self.labels[chosen]
 
@@ -58,9 +59,7 @@ class TensorSplit:
 class FolderSplit:
     """Images in one folder per class, decoded when asked for."""
 
-    def __init__(
-        self, folder: Path, size: int | None, channels: int, mean: Sequence[float], std: Sequence[float], workers: int
-    ) -> None:
+    def __init__(self, folder: Path, size: int | None, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
         from torchvision.datasets import ImageFolder
         from torchvision.transforms import v2
 
@@ -82,13 +81,14 @@ class FolderSplit:
         if not len(self.dataset):
             raise InputError(f"{folder} holds no images; expected {folder}/<class>/<image files>")
         self.labels = torch.tensor(self.dataset.targets)
-        self.workers = workers
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        images = [self.dataset[index][0] for index in indices]
+    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Decoded, normalised images and labels. Raises InputError if the images differ in size."""
+        with ThreadPoolExecutor(DECODERS) as pool:  # threads, since the process that runs a flow has some and must not fork
+            images = list(pool.map(lambda index: self.dataset[index][0], indices))
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
             raise InputError(f"images differ in size: {sorted(shapes)[:3]}; set data.image_size to bring them to one")
@@ -135,9 +135,9 @@ def _fashion_mnist(config: DataConfig, mean: tuple[float, ...], std: tuple[float
 def _imagefolder(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Loaded:
     if config.root is None:
         raise InputError("data.root is not set; imagefolder expects the folder that holds train/<class>/ and test/<class>/")
-    channels, workers = config.channels or 3, min(4, os.cpu_count() or 1)
+    channels = config.channels or 3
     mean, std = per_channel(mean[:channels], channels), per_channel(std[:channels], channels)
-    train, test = (FolderSplit(config.root / part, config.image_size, channels, mean, std, workers) for part in ("train", "test"))
+    train, test = (FolderSplit(config.root / part, config.image_size, channels, mean, std) for part in ("train", "test"))
     if train.dataset.classes != test.dataset.classes:
         differing = sorted(set(train.dataset.classes) ^ set(test.dataset.classes))
         raise InputError(f"{config.root}: train/ and test/ have different classes ({', '.join(differing[:5])}); make them equal")

@@ -51,7 +51,7 @@ def make_dense(store: Store) -> ModelRecord:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(SEED)
         model = build_model(architecture).train()
-        model(data.train.__getitems__(data.fit_indices[:256])[0])
+        model(data.train.load(data.fit_indices[:256])[0])
     return ModelRecord(
         stage="dense",
         architecture=architecture,

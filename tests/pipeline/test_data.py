@@ -65,14 +65,14 @@ def test_batches_keep_order_and_are_normalised() -> None:
     images, labels = zip(*batches(data.train, [5, 3, 9], 2), strict=True)
     assert torch.equal(torch.cat(labels), data.train.labels[[5, 3, 9]])
     assert [len(part) for part in images] == [2, 1]
-    everything, _ = data.train.__getitems__(range(len(data.train)))
+    everything, _ = data.train.load(range(len(data.train)))
     assert abs(float(everything.mean())) < 0.05
     assert abs(float(everything.std()) - 1) < 0.05
 
 
 def test_idx_files_are_read_and_grey_can_be_repeated(idx_folder: Path) -> None:
     data = load_data(DataConfig(name="fashion_mnist", root=idx_folder, channels=3, mean=(0.0,), std=(1.0,)), 0)
-    images, labels = data.train.__getitems__([2])
+    images, labels = data.train.load([2])
     assert data.input_shape == (3, 28, 28)
     assert torch.equal(images[0, 0], images[0, 2])
     torch.testing.assert_close(images[0, 0].flatten(), torch.arange(2 * 784, 3 * 784).remainder(251) / 255)

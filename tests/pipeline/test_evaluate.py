@@ -28,11 +28,7 @@ def fix_logits(monkeypatch: pytest.MonkeyPatch, value: float, classes: int = 10)
 @pytest.mark.parametrize("batch_size", [1000, 7])
 def test_against_scikit_learn(split: str, batch_size: int, dense_record: ModelRecord, store: Store) -> None:
     data = load_data(DATA, SEED)
-    images, labels = (
-        data.train.__getitems__(data.validation_indices)
-        if split == "validation"
-        else data.test.__getitems__(range(len(data.test)))
-    )
+    images, labels = data.train.load(data.validation_indices) if split == "validation" else data.test.load(range(len(data.test)))
     with torch.no_grad():
         logits = load_model(dense_record, store)(images)
     report = evaluate(dense_record, split, DATA, SEED, EvaluateConfig(batch_size=batch_size), store)
@@ -109,7 +105,7 @@ def test_an_empty_split_is_refused(dense_record: ModelRecord, store: Store, monk
 def test_labels_are_those_of_the_images(dense_record: ModelRecord, store: Store) -> None:
     """A model that knows the answers is right everywhere: indices, images and labels belong together."""
     data = load_data(DATA, SEED)
-    known = {image.numpy().tobytes(): int(label) for image, label in zip(*data.test.__getitems__(range(100)), strict=True)}
+    known = {image.numpy().tobytes(): int(label) for image, label in zip(*data.test.load(range(100)), strict=True)}
 
     def oracle(images: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(torch.tensor([known[image.numpy().tobytes()] for image in images]), 10)

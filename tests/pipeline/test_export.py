@@ -60,7 +60,7 @@ def test_the_record_says_what_the_file_is(dense_record: ModelRecord, onnx_record
 
 def test_the_parity_figures_against_numpy(dense_record: ModelRecord, onnx_record: OnnxRecord, store: Store) -> None:
     data = load_data(DATA, SEED)
-    images, _ = data.train.__getitems__(data.validation_indices)
+    images, _ = data.train.load(data.validation_indices)
     with torch.no_grad():
         expected = load_model(dense_record, store)(images).numpy()
     found = OnnxRunner(store.path(onnx_record.file), "input", "logits")(images).numpy()

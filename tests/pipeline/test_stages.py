@@ -61,7 +61,7 @@ def test_scores_are_the_librarys_and_do_not_change_the_model(
     dense_record: ModelRecord, scores: ScoreRecord, calibration: CalibrationSet, store: Store
 ) -> None:
     table = fair_pruner.ScoreTable.from_json(store.path(scores.table).read_text())
-    images, labels = load_data(DATA, SEED).train.__getitems__(calibration.indices)
+    images, labels = load_data(DATA, SEED).train.load(calibration.indices)
     expected = fair_pruner.score(
         load_model(dense_record, store),
         zip(images.split(64), labels.split(64), strict=True),
@@ -94,7 +94,7 @@ def test_recalibration_measures_the_statistics_of_the_calibration_set(
 ) -> None:
     record = recalibrate(pruned, calibration, DATA, RecalibrateConfig(batch_size=80), SEED, store)
     model = load_model(record, store)
-    images, _ = load_data(DATA, SEED).train.__getitems__(calibration.indices)
+    images, _ = load_data(DATA, SEED).train.load(calibration.indices)
     with torch.no_grad():
         first = model.get_submodule("features.0")(images)
     norm = model.get_submodule("features.1")
