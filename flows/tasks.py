@@ -49,10 +49,15 @@ LIBRARIES = (
 )
 
 
-def cache_key(stage: str, arguments: Mapping[str, Any]) -> str:
-    """Stage, library versions, and every argument but those in UNHASHED: records by digest, settings by value."""
+def cache_key(stage: Callable[..., Record], arguments: Mapping[str, Any]) -> str:
+    """What decides the result of a stage, as a file name.
+
+    Library versions, the form of the record that it returns, and every argument but those in UNHASHED: records by digest,
+    data sets by fingerprint, settings by value.
+    """
     values = {name: _content(value) for name, value in arguments.items() if name not in UNHASHED}
-    return f"{stage}-{digest_of({'versions': _versions(), **values})}"
+    form = signature(stage).return_annotation.model_json_schema()
+    return f"{stage.__name__}-{digest_of({'versions': _versions(), 'form': form, 'arguments': values})}"
 
 
 def _content(value: Any) -> Any:
@@ -78,7 +83,7 @@ def _versions() -> dict[str, str]:
 
 
 def _key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
-    return cache_key(context.task.name, arguments)
+    return cache_key(context.task.fn, arguments)
 
 
 def _cached(stage: Callable[..., R]) -> Task[..., R]:
@@ -119,7 +124,7 @@ class FlowRunner:
         arguments = _with_store(stage, arguments, self.store)
         if stage.persist_result:
             named = named.with_options(result_storage=self.cache)
-            self._drop_torn(cache_key(stage.name, arguments))
+            self._drop_torn(cache_key(stage.fn, arguments))
         state = named(**arguments, return_state=True)
         record: R = state.result()
         self.finished += 1
@@ -149,7 +154,7 @@ class DirectRunner(FlowRunner):
         arguments = _with_store(stage, arguments, self.store)
         storage = LocalFileSystem(basepath=str(self.cache))
         cache = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
-        key = cache_key(stage.name, arguments)
+        key = cache_key(stage.fn, arguments)
         self._drop_torn(key)
         self.finished += 1
         if cache.exists(key):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from pipeline.config import BenchmarkConfig
@@ -25,6 +26,7 @@ from pipeline.store import Store
 
 Runs = NDArray[np.float64]  # (rounds, runs a round), ms per batch
 RESAMPLES, GRID, SEED = 2000, 2001, 0
+LOOK_SECONDS, NEGLIGIBLE_CORES = 1.0, 0.2
 UNMEASURED = 5  # first runs of a turn: memory is allocated, weights come into the cache
 INTERVAL_PERCENT = (2.5, 97.5)
 
@@ -45,12 +47,12 @@ def benchmark(contestants: tuple[Contestant, ...], config: BenchmarkConfig, stor
     if len(shapes) != 1:
         raise InputError(f"a benchmark compares models of one input shape, found {sorted(shapes)}; give the dense model first")
     machine = _machine()
-    if config.threads > machine.cores or machine.load_average > 0.5 * machine.cores:
+    if machine.busy_cores + config.threads > machine.cores + NEGLIGIBLE_CORES:
         log.warning(
-            "%d threads on %d cores with load %.1f: latencies will be noisy",
+            "%d threads are measured on %d cores of which other work keeps %.1f busy: latencies will be noisy",
             config.threads,
             machine.cores,
-            machine.load_average,
+            machine.busy_cores,
         )
     openers = [
         partial(OnnxRunner, store.path(each.onnx.file), each.onnx.input_name, each.onnx.output_name, config.threads)
@@ -184,6 +186,7 @@ def _machine() -> Machine:
         python=platform.python_version(),
         onnxruntime=onnxruntime.__version__,
         load_average=os.getloadavg()[0],
+        busy_cores=psutil.cpu_percent(interval=LOOK_SECONDS) / 100 * (os.cpu_count() or 1),
     )
 
 

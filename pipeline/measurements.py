@@ -28,6 +28,7 @@ class Machine(Value):
     python: str
     onnxruntime: str
     load_average: float = Field(description="one-minute load average when the measurement began")
+    busy_cores: float = Field(description="cores that other work kept busy in the second before the measurement")
 
 
 class LatencySeries(Value):

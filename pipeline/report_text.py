@@ -135,7 +135,8 @@ def _conditions(report: RunReport) -> str:
         f"software: ONNX Runtime {machine.onnxruntime} (CPU, threads: {latency.threads}), Python {machine.python}",
         f"runs of each model and batch size: {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))}, "
         f"in {latency.rounds} rounds, dense and candidates interleaved",
-        f"load average when it began: {machine.load_average:.2f} (this run's own training counts in the first minute)",
+        f"other work when it began: {machine.busy_cores:.2f} cores busy; load average {machine.load_average:.2f}, which still "
+        "counts this run's own training",
         f"images: {dense.onnx_test.samples} test, {dense.torch_validation.samples} validation, "
         f"{dense.onnx.parity.samples} to compare ONNX with torch",
         f"code: git commit {report.git_commit or 'unknown'}, config {report.config_digest[:DIGITS]}, "

@@ -9,7 +9,9 @@ from flows.plan import plan_all
 from flows.sweep import sweep
 from flows.tasks import cache_key
 from pipeline.config import DataConfig, RunConfig, TrainConfig
+from pipeline.dense import dense
 from pipeline.errors import InputError
+from pipeline.finetune import finetune
 from pipeline.measurements import RunReport
 from pipeline.records import CalibrationSet
 from pipeline.store import Store
@@ -113,13 +115,13 @@ def test_bad_input_ends_the_flow_with_its_own_error(tmp_path: Path) -> None:
 
 def test_keys_follow_what_decides_a_result_and_nothing_else() -> None:
     record = CalibrationSet(indices=(1,), per_class=1, num_classes=2)
-    key = cache_key("finetune", {"model": record, "config": TrainConfig(), "label": "a", "store": Store(Path("x"))})
-    assert key == cache_key("finetune", {"model": record, "config": TrainConfig(), "label": "b", "store": Store(Path("y"))})
-    assert key == cache_key("finetune", {"model": record.model_copy(update={"seconds": 5.0}), "config": TrainConfig()})
-    assert key != cache_key("train", {"model": record, "config": TrainConfig()})
-    assert key != cache_key("finetune", {"model": record, "config": TrainConfig(epochs=31)})
-    assert key != cache_key("finetune", {"model": record.model_copy(update={"per_class": 2}), "config": TrainConfig()})
-    assert cache_key("a", {"data": DataConfig()}) != cache_key("a", {"data": DataConfig(validation_fraction=0.2)})
+    key = cache_key(finetune, {"model": record, "config": TrainConfig(), "label": "a", "store": Store(Path("x"))})
+    assert key == cache_key(finetune, {"model": record, "config": TrainConfig(), "label": "b", "store": Store(Path("y"))})
+    assert key == cache_key(finetune, {"model": record.model_copy(update={"seconds": 5.0}), "config": TrainConfig()})
+    assert key != cache_key(dense, {"model": record, "config": TrainConfig()})
+    assert key != cache_key(finetune, {"model": record, "config": TrainConfig(epochs=31)})
+    assert key != cache_key(finetune, {"model": record.model_copy(update={"per_class": 2}), "config": TrainConfig()})
+    assert cache_key(dense, {"data": DataConfig()}) != cache_key(dense, {"data": DataConfig(validation_fraction=0.2)})
     assert key.replace("-", "").isalnum()  # it is a file name
 
 

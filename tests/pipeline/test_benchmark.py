@@ -152,6 +152,7 @@ def test_the_machine_is_described(contestants: tuple[Contestant, ...], exported:
     assert machine.cpu
     assert machine.cores >= 1
     assert machine.load_average >= 0
+    assert 0 <= machine.busy_cores <= machine.cores
     assert machine.python == ".".join(str(part) for part in sys.version_info[:3])
     assert machine.onnxruntime == onnxruntime.__version__
 

@@ -170,7 +170,9 @@ def latency_report(rows: tuple[Row, ...], candidates: tuple[Candidate, ...]) -> 
             verdict=verdict(low, high),
         )
 
-    machine = Machine(cpu="Model CPU 3000", cores=2, system="Linux 6", python="3.11.7", onnxruntime="1.24.0", load_average=0.42)
+    machine = Machine(
+        busy_cores=0.1, cpu="Model CPU 3000", cores=2, system="Linux 6", python="3.11.7", onnxruntime="1.24.0", load_average=0.42
+    )
     pairs = [(size, row, member) for size in rows[0].latency for row, member in zip(rows, candidates, strict=True)]
     return LatencyReport(
         parents=tuple(member.onnx.digest for member in candidates),
