@@ -15,7 +15,7 @@ COMMAND = [sys.executable, "-c", "from flows.cli import main; main()", "run"]
 
 
 def start(folder: Path) -> "subprocess.Popen[str]":
-    config = tiny(folder / "runs", finetune={"epochs": 4, "batch_size": 64})
+    config = tiny(folder / "runs", finetune={"epochs": 40, "batch_size": 64})
     (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     return subprocess.Popen([*COMMAND, str(folder / "config.yaml")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -33,19 +33,21 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_digests(tm
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()
-    assert start(undisturbed).wait(300) == 0
-    process = start(killed)
-    assert process.stdout
-    for line in process.stdout:
-        if "recalibrate · tolerance 0.6" in line:  # the second branch is under way: fine-tuning comes next
-            break
-    time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(60) == -signal.SIGKILL
+    with start(undisturbed) as process:
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    with start(killed) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "recalibrate · tolerance 0.6" in line:  # the second branch is under way: fine-tuning comes next
+                break
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
     assert not (killed / "runs" / "tiny").exists()
-    again = start(killed)
-    output, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, output
+    with start(killed) as process:
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
     assert "finetune · tolerance 0.3' - Finished in state Cached" in output
     assert "recalibrate · tolerance 0.6' - Finished in state Cached" in output
     assert "finetune · tolerance 0.6' - Finished in state Completed" in output
