@@ -1,4 +1,4 @@
-"""Settings that Prefect and MLflow read when they are imported."""
+"""Settings that Prefect, MLflow and ONNX Runtime read when they are imported."""
 
 import os
 
@@ -9,6 +9,7 @@ DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its first start migrates a database
     "PREFECT_LOGGING_EXTRA_LOGGERS": "fair_pruner,pipeline",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime's wheels report to Microsoft otherwise
 }
 
 
