@@ -5,6 +5,7 @@ import subprocess
 
 from prefect import flow, runtime
 
+from flows.environment import prepare_environment
 from flows.tasks import (
     FlowRunner,
     allocate_task,
@@ -40,6 +41,7 @@ def sweep(config: RunConfig) -> RunReport:
     Args:
         config: All settings of the run, one section a stage.
     """
+    prepare_environment()  # a worker has not been through the command line
     log.setLevel(logging.INFO)  # Prefect shows what the logger lets through
     architecture = preflight(config)
     run = FlowRunner(config.output)
