@@ -82,7 +82,7 @@ def trace(model: nn.Module, example_input: Tensor) -> torch_pruning.DependencyGr
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parameters outside layers: groups that hold one are refused below
             graph.build_dependency(model, example_inputs=example_input.detach().clone(), verbose=False)
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, AssertionError) as error:
+    except Exception as error:  # whatever the tracer stumbles over, the model is one that it does not understand
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         shape = tuple(example_input.shape)
         raise UnsupportedModelError(f"the model cannot be traced with an input of shape {shape}: {reason}") from error

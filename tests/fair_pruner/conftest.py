@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from fair_pruner import GroupPlan, PruningPlan, find_groups
 from pipeline.builtin_models import MLP, VGG, CifarResNet
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -57,3 +58,24 @@ def batches_like(example: Tensor, classes: int, count: int = 2, size: int = 20) 
 def make_batches() -> Callable[..., Batches]:
     """`batches_like`, for tests."""
     return batches_like
+
+
+def random_plan(model: nn.Module, example: Tensor, share: float = 0.4) -> PruningPlan:
+    """A plan that removes seeded random units of every group."""
+    generator = torch.Generator().manual_seed(2)
+    groups = []
+    for group in find_groups(model, example):
+        chosen = torch.randperm(group.units, generator=generator)[: int(share * group.units)]
+        groups.append(GroupPlan(group.name, group.units, tuple(sorted(chosen.tolist())), 0.0, 0.0, 0.0, 0.0, len(chosen)))
+    return PruningPlan(tuple(groups), 0.1, "tod", 1, 1)
+
+
+def silence(model: nn.Module, example: Tensor, plan: PruningPlan) -> None:
+    """Zero the outgoing weights of the units that a plan removes: then the output must not move when they go."""
+    pruned = {group.name: set(group.pruned) for group in plan.groups}
+    with torch.no_grad():
+        for group in find_groups(model, example):
+            for side in group.sides:
+                if side.side == "in":
+                    gone = [channel for channel, unit in enumerate(side.unit_of) if unit in pruned[group.name]]
+                    model.get_submodule(side.layer).weight[:, gone] = 0

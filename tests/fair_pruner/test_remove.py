@@ -5,19 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fair_pruner import CostModel, GroupPlan, PlanError, PruningPlan, allocate, find_groups, measure, remove, score
+from fair_pruner import CostModel, GroupPlan, PlanError, PruningPlan, allocate, measure, remove, score
+
+from .conftest import random_plan, silence
 
 Family = tuple[nn.Module, Tensor]
-
-
-def random_plan(model: nn.Module, example: Tensor, share: float = 0.4) -> PruningPlan:
-    """A plan that removes seeded random units of every group."""
-    generator = torch.Generator().manual_seed(2)
-    groups = []
-    for group in find_groups(model, example):
-        chosen = torch.randperm(group.units, generator=generator)[: int(share * group.units)]
-        groups.append(GroupPlan(group.name, group.units, tuple(sorted(chosen.tolist())), 0.0, 0.0, 0.0, 0.0, len(chosen)))
-    return PruningPlan(tuple(groups), 0.1, "tod", 1, 1)
 
 
 def test_widths_cost_and_output_are_as_planned(family: Family) -> None:
@@ -36,13 +28,7 @@ def test_removing_units_without_effect_leaves_the_output(family: Family) -> None
     """Units whose outgoing weights are zero can go, and the output does not move."""
     model, example = family
     plan = random_plan(model, example)
-    pruned = {group.name: set(group.pruned) for group in plan.groups}
-    with torch.no_grad():
-        for group in find_groups(model, example):
-            for side in group.sides:
-                if side.side == "in":
-                    gone = [channel for channel, unit in enumerate(side.unit_of) if unit in pruned[group.name]]
-                    model.get_submodule(side.layer).weight[:, gone] = 0
+    silence(model, example, plan)
     small = remove(model, plan, example_input=example)
     torch.testing.assert_close(small(example), model(example), atol=1e-5, rtol=1e-4)
 
