@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch_pruning
@@ -16,6 +16,7 @@ from fair_pruner.errors import NothingToPruneError, UnsupportedModelError
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CUTTABLE = (*Convolution, nn.Linear, *BatchNorm)
 PASSING = (OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.CONCAT)  # operations that hand channels on as they are
 
 
@@ -58,13 +59,15 @@ def find_groups(model: nn.Module, example_input: Tensor, ignore: Sequence[str] =
     for ignored in ignore:
         if not any(_under(name, ignored) for name in names):
             raise UnsupportedModelError(f"ignore names {ignored!r}, which is not a layer of the model")
+    model = copy.deepcopy(model)
+    calls, graph = _count_calls(model, example_input), trace(model, example_input)
     groups, refused = [], []
-    for name, coupled, graph in _coupled_groups(model, example_input):
-        reason = _reason_against(coupled, graph, ignore)
+    for name, members in _coupled_groups(model, graph):
+        reason = _reason_against(members, calls, ignore)
         if reason:
             refused.append(f"{name}: {reason}")
         else:
-            groups.append(_group(name, coupled, graph))
+            groups.append(_group(name, members))
     if not groups:
         why = "; ".join(refused[:5]) or "it has no convolution or linear layer"
         raise NothingToPruneError(f"nothing in this model can be cut ({why}); choose a model with hidden layers, or ignore less")
@@ -94,25 +97,43 @@ def coupled_group(graph: torch_pruning.DependencyGraph, layer: nn.Module, units:
     return graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, list(units))
 
 
-def _coupled_groups(model: nn.Module, example_input: Tensor) -> Iterator[tuple[str, Any, torch_pruning.DependencyGraph]]:
-    """Every group of a traced copy of the model once, under the name of its first producer."""
-    model = copy.deepcopy(model)
-    calls = _count_calls(model, example_input)
-    graph = trace(model, example_input)
-    graph.calls = calls
+class _Member(NamedTuple):
+    """One node of a group: `channels[i]` of it belongs to `units[i]`; `name` is None for an operation without a layer."""
+
+    node: Any
+    name: str | None
+    out: bool
+    channels: Sequence[int]
+    units: Sequence[int]
+
+    @property
+    def layer(self) -> nn.Module:
+        """The layer, or torch-pruning's stand-in for an operation."""
+        layer: nn.Module = self.node.module
+        return layer
+
+
+def _coupled_groups(model: nn.Module, graph: torch_pruning.DependencyGraph) -> Iterator[tuple[str, list[_Member]]]:
+    """Every group of a traced model once, under the name of its first producer."""
+    names = {layer: name for name, layer in model.named_modules()}
     seen: set[nn.Module] = set()
     for name, layer in model.named_modules():
         if layer in seen or layer not in graph.module2node or not _produces(layer):
             continue
-        coupled = coupled_group(graph, layer, range(layer.weight.shape[0]))
-        seen.update(dep.target.module for dep, _ in coupled if graph.is_out_channel_pruning_fn(dep.handler))
-        yield name, coupled, graph
+        members = []
+        for item in coupled_group(graph, layer, range(layer.weight.shape[0])):
+            node, out = item.dep.target, graph.is_out_channel_pruning_fn(item.dep.handler)
+            known = None if isinstance(node.module, nn.Parameter) else names.get(node.module)
+            members.append(_Member(node, known, out, item.idxs, item.root_idxs))
+        seen.update(member.layer for member in members if member.out)
+        yield name, members
 
 
 def _count_calls(model: nn.Module, example_input: Tensor) -> Counter[nn.Module]:
-    """How often each layer runs in one forward pass."""
+    """How often each layer runs in one forward pass; switches the model to eval mode."""
     calls: Counter[nn.Module] = Counter()
-    hooks = [m.register_forward_hook(lambda module, *_: calls.update([module])) for m in model.modules() if _produces(m)]
+    layers = [module for module in model.modules() if isinstance(module, CUTTABLE)]
+    hooks = [layer.register_forward_hook(lambda module, *_: calls.update([module])) for layer in layers]
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             model.eval()(example_input)
@@ -125,53 +146,45 @@ def _count_calls(model: nn.Module, example_input: Tensor) -> Counter[nn.Module]:
     return calls
 
 
-def _reason_against(coupled: Any, graph: torch_pruning.DependencyGraph, ignore: Sequence[str]) -> str:
+def _reason_against(members: Sequence[_Member], calls: Counter[nn.Module], ignore: Sequence[str]) -> str:
     """Why a group must not be cut, or nothing."""
-    for dep, _ in coupled:
-        node, module = dep.target, dep.target.module
-        out = graph.is_out_channel_pruning_fn(dep.handler)
-        name = graph._module2name.get(module)
+    for node, name, out, _, _ in members:
+        layer = node.module
         if out and not node.outputs:
             return "it is the model's output"
-        if name is None and node.type not in PASSING:
-            return f"it passes through {node.type.name.lower()}, which cannot be cut"
         if name is None:
+            if node.type not in PASSING:
+                return f"it passes through {node.type.name.lower()}, which cannot be cut"
             continue
         if out and any(_under(name, ignored) for ignored in ignore):
             return f"{name} is in ignore"
-        if not isinstance(module, (*Convolution, nn.Linear, *BatchNorm)):
-            return f"{name} is a {type(module).__name__}, which cannot be cut"
-        if isinstance(module, Convolution) and module.groups > 1 and not _depthwise(module):
+        if not isinstance(layer, CUTTABLE):
+            return f"{name} is a {type(layer).__name__}, which cannot be cut"
+        if isinstance(layer, Convolution) and layer.groups > 1 and not _depthwise(layer):
             return f"{name} is a grouped convolution"
-        if graph.calls[module] > 1:
-            return f"{name} runs {graph.calls[module]} times in one forward pass"
+        if calls[layer] > 1:
+            return f"{name} runs {calls[layer]} times in one forward pass"
     return ""
 
 
-def _group(name: str, coupled: Any, graph: torch_pruning.DependencyGraph) -> Group:
+def _group(name: str, members: Sequence[_Member]) -> Group:
+    names = {member.layer: member.name for member in members if member.name}
     sides, producers = [], []
-    for item in coupled:
-        dep, channels = item
-        layer = dep.target.module
-        layer_name = graph._module2name.get(layer)
-        if layer_name is None:
+    for member in members:
+        if not member.name:
             continue
-        out = graph.is_out_channel_pruning_fn(dep.handler)
-        width = layer.weight.shape[0] if out or isinstance(layer, BatchNorm) else layer.weight.shape[1]
-        unit_of = [-1] * width
-        for channel, unit in zip(channels, item.root_idxs, strict=True):
+        weight = member.layer.weight
+        assert isinstance(weight, Tensor)
+        unit_of = [-1] * weight.shape[0 if member.out or isinstance(member.layer, BatchNorm) else 1]
+        for channel, unit in zip(member.channels, member.units, strict=True):
             unit_of[channel] = unit
-        sides.append(Side(layer_name, "out" if out else "in", tuple(unit_of)))
-        if out and _produces(layer):
-            producers.append(Producer(layer_name, _gate_of(dep.target, graph), tuple(unit_of)))
-    return Group(name, len(coupled[0].idxs), tuple(producers), tuple(sides))
-
-
-def _gate_of(node: Any, graph: torch_pruning.DependencyGraph) -> str:
-    """The BatchNorm that alone follows a producer, else the producer itself."""
-    followers = {follower.module for follower in node.outputs}
-    norm = next(iter(followers)) if len(followers) == 1 else None
-    return str(graph._module2name[norm if isinstance(norm, BatchNorm) else node.module])
+        sides.append(Side(member.name, "out" if member.out else "in", tuple(unit_of)))
+        if member.out and _produces(member.layer):
+            followers = {follower.module for follower in member.node.outputs}
+            norm = followers.pop() if len(followers) == 1 else None
+            gate = names.get(norm, member.name) if isinstance(norm, BatchNorm) else member.name
+            producers.append(Producer(member.name, gate, tuple(unit_of)))
+    return Group(name, len(members[0].units), tuple(producers), tuple(sides))
 
 
 def _produces(module: nn.Module) -> bool:
