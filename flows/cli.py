@@ -94,11 +94,6 @@ def doctor(
     raise typer.Exit(0 if usable(findings) else 1)
 
 
-def main() -> None:
-    """Entry point of the `fair-pruner` command."""
-    app()
-
-
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """End on an error of input with exit code 2, on a failed stage with 1, saying why in one line and no traceback."""

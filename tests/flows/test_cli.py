@@ -145,7 +145,7 @@ def test_doctor_tells_what_works(tmp_path: Path) -> None:
 
 
 def test_help_is_readable_and_loads_no_torch() -> None:
-    command = [sys.executable, "-X", "importtime", "-c", "from flows.cli import main; main()", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", "flows", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "120"})
     for word in ("run", "plan", "doctor"):
         assert word in result.stdout
@@ -154,8 +154,15 @@ def test_help_is_readable_and_loads_no_torch() -> None:
 
 
 def test_the_installed_command_ends_with_2_and_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "run", str(tmp_path / "none.yaml")]
+    command = [sys.executable, "-m", "flows", "run", str(tmp_path / "none.yaml")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "none.yaml does not exist" in result.stderr
+
+
+def test_without_the_extras_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['typer'] = None; from flows.__main__ import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("fair-pruner: the command needs typer, which is not installed: pip install fair-pruner[cpu]")

@@ -11,7 +11,7 @@ from pipeline.measurements import RunReport
 
 from .conftest import tiny
 
-COMMAND = [sys.executable, "-c", "from flows.cli import main; main()", "run"]
+COMMAND = [sys.executable, "-m", "flows", "run"]
 
 
 def start(folder: Path) -> "subprocess.Popen[str]":
