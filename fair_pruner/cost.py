@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fair_pruner.errors import PlanError
 from fair_pruner.groups import Group, find_groups
+from fair_pruner.modes import eval_mode
 from fair_pruner.types import PruningPlan
 
 
@@ -27,12 +28,7 @@ class Cost:
 
 def measure(model: nn.Module, example_input: Tensor) -> Cost:
     """Count a model's cost; MACs as torch's FlopCounterMode sees them (2 FLOPs = 1 MAC), divided by the batch size."""
-    stored = [*model.parameters(), *model.buffers()]
-    return Cost(
-        params=sum(p.numel() for p in model.parameters()),
-        macs=_macs_by_module(model, example_input)[""],
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
-    )
+    return _cost(model, _macs_by_module(model, example_input)[""])
 
 
 class CostModel:
@@ -43,8 +39,8 @@ class CostModel:
 
     def __init__(self, model: nn.Module, example_input: Tensor, groups: Sequence[Group] | None = None) -> None:
         self.groups = tuple(groups) if groups is not None else find_groups(model, example_input)
-        self.dense = measure(model, example_input)
         macs = _macs_by_module(model, example_input)
+        self.dense = _cost(model, macs[""])
         self._layers = [
             _Layer.of(name, module, self.groups, macs.get(name, 0))
             for name, module in model.named_modules()
@@ -113,17 +109,20 @@ class _Layer:
         return Cost(params, self.macs - self.macs * kept["out"] * kept["in"] // width, size)
 
 
+def _cost(model: nn.Module, macs: int) -> Cost:
+    stored = [*model.parameters(), *model.buffers()]
+    return Cost(
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        macs=macs,
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
+    )
+
+
 def _macs_by_module(model: nn.Module, example_input: Tensor) -> dict[str, int]:
     """MACs per sample spent within each module, by its name; the whole model under the empty name."""
-    modes = [(module, module.training) for module in model.modules()]
     counter = FlopCounterMode(display=False)
-    try:
-        model.eval()
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), counter:
-            model(example_input)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), eval_mode(model), counter:
+        model(example_input)
     flops = {name: sum(by_operation.values()) for name, by_operation in counter.get_flop_counts().items()}
     root = type(model).__name__ + "."
     inside = {name.removeprefix(root): count for name, count in flops.items() if name.startswith(root)}

@@ -36,3 +36,8 @@ class PlanError(FairPrunerError):
 
 class BudgetError(FairPrunerError):
     """No tolerance reaches the budget."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says in its first line, or the error's name if it says nothing: fits into a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ import torch_pruning
 from torch import Tensor, nn
 from torch_pruning.ops import OPTYPE
 
-from fair_pruner.errors import NothingToPruneError, UnsupportedModelError
+from fair_pruner.errors import NothingToPruneError, UnsupportedModelError, first_line
 
 Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -86,9 +86,8 @@ def trace(model: nn.Module, example_input: Tensor) -> torch_pruning.DependencyGr
             warnings.simplefilter("ignore")  # parameters outside layers: groups that hold one are refused below
             graph.build_dependency(model, example_inputs=example_input.detach().clone(), verbose=False)
     except Exception as error:  # whatever the tracer stumbles over, the model is one that it does not understand
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         shape = tuple(example_input.shape)
-        raise UnsupportedModelError(f"the model cannot be traced with an input of shape {shape}: {reason}") from error
+        raise UnsupportedModelError(f"the model cannot be traced with an input of shape {shape}: {first_line(error)}") from error
     return graph
 
 
@@ -139,7 +138,7 @@ def _count_calls(model: nn.Module, example_input: Tensor) -> Counter[nn.Module]:
             model.eval()(example_input)
     except Exception as error:
         shape = tuple(example_input.shape)
-        raise UnsupportedModelError(f"the model does not run on an input of shape {shape}: {error}") from error
+        raise UnsupportedModelError(f"the model does not run on an input of shape {shape}: {first_line(error)}") from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fair_pruner.errors import UnsupportedModelError
 from fair_pruner.groups import Group, Producer
+from fair_pruner.modes import eval_mode
 from fair_pruner.r_score import gated
 from fair_pruner.u_score import project
 
@@ -42,12 +43,10 @@ def observing(model: nn.Module, groups: tuple[Group, ...], projections: int, see
     gates = [torch.ones(group.units, dtype=like.dtype, device=like.device, requires_grad=True) for group in groups]
     observed = Observed(gates, [torch.zeros_like(gate) for gate in gates])
     modules = dict(model.named_modules())
-    modes = [(module, module.training) for module in modules.values()]
     hooks = []
     devices = [like.device.index or 0] if like.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad(), eval_mode(model):
         try:
-            model.eval()
             for group, gate in zip(groups, gates, strict=True):
                 for producer in group.producers:
                     record = partial(_record, observed.projected.setdefault(producer.layer, []), projections, seed)
@@ -58,8 +57,6 @@ def observing(model: nn.Module, groups: tuple[Group, ...], projections: int, see
         finally:
             for hook in hooks:
                 hook.remove()
-            for module, mode in modes:
-                module.training = mode
 
 
 def channel_dim(module: nn.Module) -> int:

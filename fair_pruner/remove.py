@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from fair_pruner.errors import PlanError
+from fair_pruner.errors import PlanError, first_line
 from fair_pruner.groups import BatchNorm, Convolution, coupled_group, trace
+from fair_pruner.modes import eval_mode
 from fair_pruner.types import GroupPlan, PruningPlan
 
 
@@ -18,16 +19,14 @@ def remove(model: nn.Module, plan: PruningPlan, *, example_input: Tensor) -> nn.
     """
     small = copy.deepcopy(model)
     flags = {name: parameter.requires_grad for name, parameter in small.named_parameters()}
-    modes = {name: module.training for name, module in small.named_modules()}
-    graph = trace(small, example_input)
-    for group in plan.groups:
-        if group.pruned:
-            _cut(graph, small, group)
-    for name, parameter in small.named_parameters():
-        parameter.requires_grad_(flags[name])
-    _audit(model, small, example_input)
-    for name, module in small.named_modules():
-        module.training = modes[name]
+    with eval_mode(model), eval_mode(small):
+        graph = trace(small, example_input)
+        for group in plan.groups:
+            if group.pruned:
+                _cut(graph, small, group)
+        for name, parameter in small.named_parameters():
+            parameter.requires_grad_(flags[name])
+        _audit(model, small, example_input)
     return small
 
 
@@ -46,21 +45,16 @@ def _cut(graph: object, model: nn.Module, group: GroupPlan) -> None:
 
 
 def _audit(model: nn.Module, small: nn.Module, example_input: Tensor) -> None:
-    """See that every layer is as wide as it says and that the output has kept its shape."""
+    """See that every layer is as wide as it says and that the output has kept its shape; both models are in eval mode."""
     for name, layer in small.named_modules():
         declared = _declared_shape(layer)
         if declared is not None and tuple(layer.weight.shape) != declared:
             raise PlanError(f"{name} declares weights of shape {declared} but has {tuple(layer.weight.shape)}")
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        modes = [(module, module.training) for module in model.modules()]
-        try:
-            expected = model.eval()(example_input).shape
-            found = small.eval()(example_input).shape
-        except RuntimeError as error:
-            raise PlanError(f"the cut model does not run: {str(error).splitlines()[0]}; name its layer in ignore") from error
-        finally:
-            for module, mode in modes:
-                module.training = mode
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            expected, found = model(example_input).shape, small(example_input).shape
+    except RuntimeError as error:
+        raise PlanError(f"the cut model does not run: {first_line(error)}; name its layer in ignore") from error
     if found != expected:
         raise PlanError(f"the cut changed the output from {tuple(expected)} to {tuple(found)}; name the output layer in ignore")
 

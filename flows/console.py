@@ -8,6 +8,8 @@ from rich.table import Table
 from fair_pruner.errors import FairPrunerError
 from pipeline.doctor import Finding
 from pipeline.errors import PipelineError
+from pipeline.findings import batch_sizes, series_of
+from pipeline.headline import points
 from pipeline.measurements import Candidate, LatencySeries, RunReport
 from pipeline.records import ModelRecord, PlanRecord
 
@@ -40,28 +42,28 @@ def show_report(report: RunReport) -> None:
     dense = report.candidates[0]
     table = Table(title=f"{report.name}: ONNX files on {dense.onnx_test.samples} test images, {report.latency.machine.cpu}")
     table.add_column("candidate")
-    batch_sizes = sorted({series.batch_size for series in report.latency.series})
-    for title in ("units\nremoved", "MACs", "top-1", *(f"batch {size}: median\nspeed-up [95 %]" for size in batch_sizes)):
+    sizes = batch_sizes(report.latency)
+    for title in ("units\nremoved", "MACs", "top-1", *(f"batch {size}: median\nspeed-up [95 %]" for size in sizes)):
         table.add_column(title, justify="right")
     table.add_column("engine")
     for candidate in report.candidates:
-        series = {s.batch_size: s for s in report.latency.series if s.candidate == candidate.name}
         star = " *" if candidate.name in report.pareto else ""
-        cells = (*_candidate_cells(candidate, dense), *(_latency_cell(series[size]) for size in batch_sizes))
-        table.add_row(candidate.name + star, *cells, candidate.engine.status, end_section=True)
+        latencies = (_latency_cell(series_of(report.latency, candidate.name, size)) for size in sizes)
+        table.add_row(
+            candidate.name + star, *_candidate_cells(report, candidate), *latencies, candidate.engine.status, end_section=True
+        )
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     console.print("* no other candidate is both more accurate and faster")
     console.print(f"report: {report.folder}/report.md", soft_wrap=True)
 
 
-def _candidate_cells(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
-    plan = candidate.plan
-    points = 100 * (candidate.onnx_test.top1 - dense.onnx_test.top1)
+def _candidate_cells(report: RunReport, candidate: Candidate) -> tuple[str, ...]:
+    plan, dense = candidate.plan, report.candidates[0]
     return (
         f"{plan.units_removed / plan.units:.1%}" if plan else "-",
         f"{candidate.model.macs / 1e6:.2f} M\n{candidate.model.macs / dense.model.macs:.0%}",
-        f"{candidate.onnx_test.top1:.2%}" + (f"\n{points:+.2f} points" if plan else ""),
+        f"{candidate.onnx_test.top1:.2%}" + (f"\n{points(report, candidate):+.2f} points" if plan else ""),
     )
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from pipeline.calibrate import calibrate
 from pipeline.config import DataConfig
 from pipeline.data import fingerprint
 from pipeline.dense import dense
+from pipeline.doctor import installed_version
 from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.finetune import finetune
@@ -72,14 +73,9 @@ def _content(value: Any) -> Any:
     return value
 
 
+@cache
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in LIBRARIES if (found := installed_version(name))}
 
 
 def _key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
@@ -154,18 +150,18 @@ class DirectRunner(FlowRunner):
         """Run a stage, or return its cached record; `about` only names the log line."""
         arguments = _with_store(stage, arguments, self.store)
         storage = LocalFileSystem(basepath=str(self.cache))
-        cache = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
+        results = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
         key = cache_key(stage.fn, arguments)
         self._drop_torn(key)
         self.finished += 1
-        if cache.exists(key):
-            record: R = cache.read(key).result
+        if results.exists(key):
+            record: R = results.read(key).result
             if self.store.intact(record):
                 self.cached += 1
                 return record
         log.info("%s · %s", stage.name, about)
         record = stage.fn(**arguments)
-        cache.write(record, key=key)
+        results.write(record, key=key)
         return record
 
 

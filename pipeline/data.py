@@ -60,6 +60,11 @@ def fingerprint(config: DataConfig) -> str:
     return digest_of([config.model_dump(mode="json"), facts])
 
 
+def shuffled(indices: Sequence[int], generator: torch.Generator) -> list[int]:
+    """The same indices in random order."""
+    return torch.tensor(indices)[torch.randperm(len(indices), generator=generator)].tolist()
+
+
 def batches(
     split: Split, indices: Sequence[int], batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -74,7 +74,7 @@ def _export() -> Finding:
 
 
 def _runtime() -> Finding:
-    subject, found = "ONNX Runtime", [name for name in RUNTIMES if _version(name)]
+    subject, found = "ONNX Runtime", [name for name in RUNTIMES if installed_version(name)]
     if not found:
         return Finding(subject, "missing", "accuracy and latency of ONNX files need it: pip install fair-pruner[cpu], or [gpu]")
     if len(found) > 1:
@@ -85,7 +85,7 @@ def _runtime() -> Finding:
 
 def _engines() -> Finding:
     subject = "TensorRT engines"
-    found = {package: module for package, module in ENGINE_LIBRARIES.items() if _version(package)}
+    found = {package: module for package, module in ENGINE_LIBRARIES.items() if installed_version(package)}
     if not found:
         return Finding(
             subject,
@@ -135,16 +135,17 @@ def _output(output: Path) -> Finding:
 def _imported(subject: str, packages: dict[str, str], extra: str) -> Finding:
     """Import every module of `packages` (distribution name -> module) and tell the versions, or what to install."""
     for package, module in packages.items():
-        if not _version(package):
+        if not installed_version(package):
             return Finding(subject, "missing", f"{package} is not installed: pip install {extra}")
         try:
             importlib.import_module(module)
         except (ImportError, OSError) as error:
-            return Finding(subject, "broken", f"{package} {_version(package)} does not import: {error}")
-    return Finding(subject, "ok", ", ".join(f"{package} {_version(package)}" for package in packages))
+            return Finding(subject, "broken", f"{package} {installed_version(package)} does not import: {error}")
+    return Finding(subject, "ok", ", ".join(f"{package} {installed_version(package)}" for package in packages))
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """The version of an installed distribution, empty if it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:

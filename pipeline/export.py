@@ -1,19 +1,19 @@
 """Stage: model -> ONNX file, run in ONNX Runtime and found equal to torch."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from fair_pruner.errors import first_line
 from pipeline.config import DataConfig, ExportConfig
 from pipeline.data import Data, batches, load_data
 from pipeline.errors import StageError
 from pipeline.models import example_input, load_model
 from pipeline.progress import progress
+from pipeline.quiet import quiet_loggers
 from pipeline.records import ModelRecord, OnnxRecord, Parity, timed
 from pipeline.runners import OnnxRunner, TorchRunner
 from pipeline.store import Store
@@ -63,7 +63,7 @@ def _to_onnx(network: nn.Module, example: torch.Tensor, opset: int) -> bytes:
     import onnx
 
     try:
-        with _quiet():
+        with quiet_loggers(TALKATIVE, logging.WARNING):
             program = torch.onnx.export(
                 network,
                 (example,),
@@ -75,7 +75,7 @@ def _to_onnx(network: nn.Module, example: torch.Tensor, opset: int) -> bytes:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        cause = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+        cause = first_line(error.__cause__ or error)
         raise StageError(f"torch.onnx cannot export the model with a free batch size: {cause}; change its forward()") from error
     proto = cast(torch.onnx.ONNXProgram, program).model_proto
     _strip(proto)
@@ -139,17 +139,3 @@ def _check_parity(parity: Parity, config: ExportConfig) -> None:
         f"{parity.top1_agreement:.4f} of them (at least {config.min_agreement:g}); do not ship it, "
         "try another export.opset"
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Only warnings and errors of the exporter's loggers inside the block."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
-    before = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(max(logging.WARNING, logger.level))
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fair_pruner import PruningPlan, measure, remove
+from fair_pruner.errors import first_line
 from pipeline import builtin_models
 from pipeline.config import ModelConfig
 from pipeline.data import Data
@@ -48,7 +49,7 @@ def build_model(architecture: Architecture) -> nn.Module:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(f"model {architecture.name} is unknown to {architecture.source}{hint}") from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"model {architecture.name} cannot be built: {_first_line(error)}; check model.kwargs") from error
+        raise InputError(f"model {architecture.name} cannot be built: {first_line(error)}; check model.kwargs") from error
 
 
 def load_model(record: ModelRecord, store: Store) -> nn.Module:
@@ -109,7 +110,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise InputError(f"{path} is not a safetensors file: {_first_line(error)}") from error
+            raise InputError(f"{path} is not a safetensors file: {first_line(error)}") from error
     if not zipfile.is_zipfile(path) and not path.read_bytes().startswith(PICKLE):
         raise InputError(f"{path} is not a torch checkpoint; expected a state dict saved by torch.save, or .safetensors")
     try:
@@ -119,7 +120,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} holds pickled objects, which may run code when loaded; save model.state_dict() (or safetensors) instead"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a torch checkpoint: {_first_line(error)}") from error
+        raise InputError(f"{path} is not a torch checkpoint: {first_line(error)}") from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -175,7 +176,3 @@ SOURCES: dict[str, tuple[Callable[[], list[str]], Callable[[Architecture], nn.Mo
     "torchvision": (_torchvision_names, _torchvision),
     "timm": (_timm_names, _timm),
 }
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

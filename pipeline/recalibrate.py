@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from pipeline.config import DataConfig, RecalibrateConfig
-from pipeline.data import batches, load_data
+from pipeline.data import batches, load_data, shuffled
 from pipeline.models import device, load_model, save_weights
 from pipeline.records import CalibrationSet, ModelRecord, timed
 from pipeline.store import Store
@@ -26,18 +26,14 @@ def recalibrate(
     where = device()
     network = load_model(model, store).to(where)
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # None: the plain average over all batches
         norm.train()
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.tensor(calibration.indices)[torch.randperm(len(calibration.indices), generator=generator)].tolist()
+    order = shuffled(calibration.indices, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for images, _ in batches(load_data(data, seed).train, order, config.batch_size, where):
             network(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
     return model.model_copy(
         update={
             "parents": (model.digest, calibration.digest),

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError, StageError
 from pipeline.measurements import Candidate, RunReport, TrackRecord
+from pipeline.quiet import quiet_loggers
 from pipeline.records import FileRef, timed
 from pipeline.store import Store, make_folder
 from pipeline.track_values import (
@@ -231,16 +232,9 @@ def _quiet() -> Iterator[None]:
     """No telemetry, and no chatter of MLflow and its database tool but errors, for the length of the block."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    loggers = {name: logging.getLogger(name) for name in TALKATIVE}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow  # noqa: F401  (it sets up its loggers when imported)
 
-        levels = {name: logger.level for name, logger in loggers.items()}
-        for logger in loggers.values():
-            logger.setLevel(logging.ERROR)
-        try:
+        with quiet_loggers(TALKATIVE, logging.ERROR):
             yield
-        finally:
-            for name, logger in loggers.items():
-                logger.setLevel(levels[name])

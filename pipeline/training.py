@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import TrainConfig
-from pipeline.data import Data, batches
+from pipeline.data import Data, batches, shuffled
 from pipeline.datasets import Split
 from pipeline.models import device
 from pipeline.progress import LINE_EVERY_SECONDS, log, progress
@@ -44,7 +44,7 @@ def train(model: nn.Module, data: Data, recipe: TrainConfig, seed: int, label: s
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         lr, total = optimizer.param_groups[0]["lr"], 0.0
-        order = torch.tensor(data.fit_indices)[torch.randperm(len(data.fit_indices), generator=generator)].tolist()
+        order = shuffled(data.fit_indices, generator)
         for images, labels in progress(
             batches(data.train, order, recipe.batch_size, where), f"{label} · epoch {epoch}/{recipe.epochs}", steps
         ):
