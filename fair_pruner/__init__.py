@@ -5,7 +5,9 @@ plan = allocate(table, tolerance=0.1)               # which units go, in millise
 small = remove(model, plan, example_input=x)        # a smaller copy; the model stays as it is
 """
 
-from fair_pruner.allocate import Budget, allocate, tolerance_for
+from fair_pruner.allocate import allocate
+from fair_pruner.budget import Budget, tolerance_for
+from fair_pruner.compose import compose, remainder
 from fair_pruner.cost import Cost, CostModel, measure
 from fair_pruner.errors import (
     BudgetError,
@@ -16,9 +18,11 @@ from fair_pruner.errors import (
     SettingError,
     UnsupportedModelError,
 )
-from fair_pruner.groups import Group, find_groups
+from fair_pruner.groups import find_groups
+from fair_pruner.ranking import Ranking
 from fair_pruner.remove import remove
 from fair_pruner.score import score
+from fair_pruner.structure import Group
 from fair_pruner.tod import tod_curve
 from fair_pruner.types import GroupPlan, PruningPlan, ScoreTable, UnitScores
 
@@ -34,13 +38,16 @@ __all__ = [
     "NothingToPruneError",
     "PlanError",
     "PruningPlan",
+    "Ranking",
     "ScoreTable",
     "SettingError",
     "UnitScores",
     "UnsupportedModelError",
     "allocate",
+    "compose",
     "find_groups",
     "measure",
+    "remainder",
     "remove",
     "score",
     "tod_curve",

@@ -1,16 +1,21 @@
 """What a model costs, counted, and what it will cost after a plan, predicted without cutting."""
 
+import contextlib
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from fair_pruner.attention import attention_shape
 from fair_pruner.errors import PlanError
-from fair_pruner.groups import Group, find_groups
-from fair_pruner.modes import eval_mode
+from fair_pruner.groups import cuttable_copy, find_groups
+from fair_pruner.layers import Recurrent
+from fair_pruner.structure import Group
 from fair_pruner.types import PruningPlan
 
 
@@ -27,25 +32,46 @@ class Cost:
 
 
 def measure(model: nn.Module, example_input: Tensor) -> Cost:
-    """Count a model's cost; MACs as torch's FlopCounterMode sees them (2 FLOPs = 1 MAC), divided by the batch size."""
-    return _cost(model, _macs_by_module(model, example_input)[""])
+    """Count a model's cost; MACs as torch's FlopCounterMode sees them (2 FLOPs = 1 MAC), divided by the batch size.
+
+    Matrix products inside attention and recurrent layers are counted too.
+    """
+    subject = cuttable_copy(model)
+    return _cost(subject, _macs_by_module(subject, example_input)[""])
 
 
 class CostModel:
-    """Predicts the cost of a model after any plan, exactly for convolutions, linear layers and norms.
+    """Predicts the cost of a model after any plan, exactly for every layer that groups have units in.
 
     `dense` is the cost as it is. Built once (one forward pass); each `after` is a matter of microseconds a layer.
     """
 
     def __init__(self, model: nn.Module, example_input: Tensor, groups: Sequence[Group] | None = None) -> None:
-        self.groups = tuple(groups) if groups is not None else find_groups(model, example_input)
-        macs = _macs_by_module(model, example_input)
-        self.dense = _cost(model, macs[""])
+        found = groups if groups is not None else find_groups(model, example_input, embedding=True, trial=False)
+        self.groups = tuple(found)
+        subject = cuttable_copy(model)
+        macs = _macs_by_module(subject, example_input)
+        self.dense = _cost(subject, macs[""])
+        cuts: dict[str, list[_Loss]] = {}
+        for group in self.groups:
+            for part in group.slices:
+                units = torch.tensor([unit for unit in part.unit_of if unit >= 0])
+                counts = torch.bincount(units, minlength=group.units).tolist()
+                cuts.setdefault(part.tensor, []).append(_Loss(part.dim, group.name, counts))
+        stored = {**dict(subject.named_parameters()), **dict(subject.named_buffers())}
+        self._tensors = {name: _Tensor.of(stored[name], losses) for name, losses in cuts.items()}
         self._layers = [
-            _Layer.of(name, module, self.groups, macs.get(name, 0))
-            for name, module in model.named_modules()
-            if any(side.layer == name for group in self.groups for side in group.sides)
+            _Layer(spent, tuple(weights))
+            for name, layer in subject.named_modules()
+            if (spent := _own_macs(layer, name, macs)) and (weights := _working(layer, name))
         ]
+        for name in {weight for layer in self._layers for weight in layer.weights} - self._tensors.keys():
+            self._tensors[name] = _Tensor.of(stored[name], [])
+        for name, module in subject.named_modules():
+            if (heads := attention_shape(module)) and (spent := _own_macs(module, name, macs)):
+                losses = [loss for loss in cuts.get(f"{name}.proj.weight", ()) if loss.dim == 1]
+                self._tensors[f"{name} heads"] = _Tensor((1, heads.heads * heads.head_dim), 0, False, losses)
+                self._layers.append(_Layer(spent, (f"{name} heads",)))
 
     def after(self, plan: PruningPlan) -> Cost:
         """The cost once `plan` is carried out. Raises PlanError if the plan has a group that the model has not."""
@@ -53,60 +79,71 @@ class CostModel:
         unknown = sorted(set(pruned) - {group.name for group in self.groups})
         if unknown:
             raise PlanError(f"the plan cuts {unknown[0]}, which is no group of this model")
-        params = macs = size = 0
+        left = {name: tensor.left(pruned) for name, tensor in self._tensors.items()}
+        lost = {name: tensor.size - left[name] for name, tensor in self._tensors.items()}
+        params = sum(lost[name] for name, tensor in self._tensors.items() if tensor.is_parameter)
+        size = sum(lost[name] * tensor.element_size for name, tensor in self._tensors.items())
+        macs = 0
         for layer in self._layers:
-            gone = layer.gone(pruned)
-            params += gone.params
-            macs += gone.macs
-            size += gone.bytes
+            full = sum(self._tensors[name].size for name in layer.weights)
+            macs += layer.macs - layer.macs * sum(left[name] for name in layer.weights) // full
         return Cost(self.dense.params - params, self.dense.macs - macs, self.dense.bytes - size)
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """One layer: its tensors as (shape, element size, is a parameter), MACs, and channels per unit of each group by side."""
+class _Loss:
+    """What a tensor loses along `dim` with each unit of a group: one number for all units, where they are alike."""
 
-    tensors: tuple[tuple[tuple[int, ...], int, bool], ...]
-    macs: int
-    both_sides: bool  # a weight with input channels in its second dimension
-    channels: dict[str, int]
-    per_unit: dict[str, tuple[tuple[str, Tensor], ...]]
+    dim: int
+    group: str
+    counts: list[int]
+
+    def of(self, units: Sequence[int]) -> int:
+        first = self.counts[0]
+        return first * len(units) if self.counts.count(first) == len(self.counts) else sum(self.counts[unit] for unit in units)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A stored tensor and how it is cut."""
+
+    shape: tuple[int, ...]
+    element_size: int
+    is_parameter: bool
+    losses: list[_Loss]
 
     @staticmethod
-    def of(name: str, module: nn.Module, groups: Sequence[Group], macs: int) -> "_Layer":
-        tensors = [(tuple(p.shape), p.element_size(), True) for p in module.parameters(recurse=False)]
-        tensors += [(tuple(b.shape), b.element_size(), False) for b in module.buffers(recurse=False)]
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        both = weight.dim() > 1 and getattr(module, "groups", 1) == 1
-        per_unit: dict[str, list[tuple[str, Tensor]]] = {"out": [], "in": []}
-        for group in groups:
-            for side in group.sides:
-                if side.layer == name:
-                    units = torch.tensor([unit for unit in side.unit_of if unit >= 0])
-                    per_unit[side.side].append((group.name, torch.bincount(units, minlength=group.units)))
-        channels = {"out": weight.shape[0], "in": weight.shape[1] if both else 1}
-        return _Layer(tuple(tensors), macs, both, channels, {key: tuple(value) for key, value in per_unit.items()})
+    def of(tensor: Tensor, losses: list[_Loss]) -> "_Tensor":
+        return _Tensor(tuple(tensor.shape), tensor.element_size(), isinstance(tensor, nn.Parameter), losses)
 
-    def gone(self, pruned: dict[str, tuple[int, ...]]) -> Cost:
-        """What this layer loses."""
-        kept = {
-            side: self.channels[side]
-            - sum(int(counts[list(pruned.get(group, ()))].sum()) for group, counts in self.per_unit[side])
-            for side in ("out", "in")
-        }
-        params = size = 0
-        for shape, element_size, is_parameter in self.tensors:
-            if not shape:
-                continue
-            after = (kept["out"], *shape[1:])
-            if self.both_sides and len(shape) > 1:
-                after = (kept["out"], kept["in"], *shape[2:])
-            lost = math.prod(shape) - math.prod(after)
-            params += lost * is_parameter
-            size += lost * element_size
-        width = self.channels["out"] * self.channels["in"]
-        return Cost(params, self.macs - self.macs * kept["out"] * kept["in"] // width, size)
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def left(self, pruned: dict[str, tuple[int, ...]]) -> int:
+        """Elements that stay."""
+        shape = list(self.shape)
+        for loss in self.losses:
+            shape[loss.dim] -= loss.of(pruned.get(loss.group, ()))
+        return math.prod(shape)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """MACs that are spent in proportion to the elements of these weights."""
+
+    macs: int
+    weights: tuple[str, ...]
+
+
+def _own_macs(layer: nn.Module, name: str, macs: dict[str, int]) -> int:
+    """MACs that a module spends itself, outside the modules within it."""
+    return macs.get(name, 0) - sum(macs.get(f"{name}.{child}" if name else child, 0) for child, _ in layer.named_children())
+
+
+def _working(layer: nn.Module, name: str) -> list[str]:
+    """The weights whose elements a module's own MACs go with."""
+    return [f"{name}.{own}" for own, tensor in layer.named_parameters(recurse=False) if tensor.dim() > 1 and "weight" in own]
 
 
 def _cost(model: nn.Module, macs: int) -> Cost:
@@ -119,9 +156,16 @@ def _cost(model: nn.Module, macs: int) -> Cost:
 
 
 def _macs_by_module(model: nn.Module, example_input: Tensor) -> dict[str, int]:
-    """MACs per sample spent within each module, by its name; the whole model under the empty name."""
+    """MACs per sample spent within each module of a model in eval mode, by its name; the whole under the empty name."""
     counter = FlopCounterMode(display=False)
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), eval_mode(model), counter:
+    with contextlib.ExitStack() as stack:  # in these backends attention and recurrent layers are plain matrix products
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, Recurrent) for module in model.modules()):
+            stack.enter_context(warnings.catch_warnings(action="ignore"))  # of TF32, which nobody asked for
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(counter)
         model(example_input)
     flops = {name: sum(by_operation.values()) for name, by_operation in counter.get_flop_counts().items()}
     root = type(model).__name__ + "."

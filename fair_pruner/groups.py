@@ -1,198 +1,147 @@
-"""Groups: the layers whose channels must go together, read off torch-pruning's dependency graph."""
+"""Groups: the layers whose channels must go together, and which entries of which tensors make up each unit."""
 
-import copy
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import torch
-import torch_pruning
 from torch import Tensor, nn
-from torch_pruning.ops import OPTYPE
 
-from fair_pruner.errors import NothingToPruneError, UnsupportedModelError, first_line
+from fair_pruner.attention import AttentionShape, attention_shape, replaceable, stand_in
+from fair_pruner.copies import sharing
+from fair_pruner.errors import NothingToPruneError, UnsupportedModelError
+from fair_pruner.graph import trace
+from fair_pruner.layers import BatchNorm, Recurrent, channel_dim, entries, produces, width
+from fair_pruner.merge import Merged, merge
+from fair_pruner.objections import Objections, count_calls, under
+from fair_pruner.structure import Group, Point, Producer, Slice
+from fair_pruner.trial import failing
+from fair_pruner.types import UnitKind
 
-Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-CUTTABLE = (*Convolution, nn.Linear, *BatchNorm)
-PASSING = (OPTYPE.ELEMENTWISE, OPTYPE.RESHAPE, OPTYPE.CONCAT)  # operations that hand channels on as they are
-
-
-@dataclass(frozen=True)
-class Side:
-    """The output or input channels of a layer within a group: `unit_of[c]` is channel c's unit, -1 if in no unit of it."""
-
-    layer: str
-    side: Literal["out", "in"]
-    unit_of: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Producer:
-    """A layer that creates the channels of a group. Its gate stands behind `gate`: its BatchNorm, or the layer itself."""
-
-    layer: str
-    gate: str
-    unit_of: tuple[int, ...]
+ACTIVATIONS = {  # what autograd calls them: what torch.nn.functional calls them
+    "ReluBackward0": "relu",
+    "GeluBackward0": "gelu",
+    "SiluBackward0": "silu",
+    "HardtanhBackward0": "relu6",
+    "HardswishBackward0": "hardswish",
+    "MishBackward0": "mish",
+    "EluBackward0": "elu",
+    "LeakyReluBackward0": "leaky_relu",
+    "SigmoidBackward0": "sigmoid",
+    "TanhBackward0": "tanh",
+}
 
 
-@dataclass(frozen=True)
-class Group:
-    """`units` units that are removed one by one, each from every side at once. Named after its first producer."""
-
-    name: str
-    units: int
-    producers: tuple[Producer, ...]
-    sides: tuple[Side, ...]
-
-
-def find_groups(model: nn.Module, example_input: Tensor, ignore: Sequence[str] = ()) -> tuple[Group, ...]:
+def find_groups(
+    model: nn.Module, example_input: Tensor, ignore: Sequence[str] = (), *, embedding: bool = False, trial: bool = True
+) -> tuple[Group, ...]:
     """All groups of `model` that may be cut, in the order of its layers; the model is only read.
 
-    Left out are the groups that reach the model's output, those with a layer in `ignore` (a name, or the prefix of names
-    up to a dot), and those that hold something this library cannot cut. Raises UnsupportedModelError if the model cannot
-    be traced or a name in `ignore` is not in it, NothingToPruneError if no group is left.
+    Units are channels of convolutions, neurons of linear layers, widths of embeddings, whole blocks of grouped
+    convolutions, whole attention heads, hidden units of recurrent layers, and with `embedding` the channels that LayerNorms
+    normalise over (the width of a transformer or of a ConvNeXt stage). Left out are groups that reach the model's output,
+    those with a layer in `ignore` (a name, or the prefix of names up to a dot), and those that hold something this library
+    cannot cut. With `trial` a third of every group is cut from a copy with random weights: a group whose cut changes what
+    it must not change is left out too. Raises UnsupportedModelError if the model cannot be traced or a name in `ignore` is
+    not in it, NothingToPruneError if no group is left; it says why, group by group.
     """
+    groups, refused = _find(model, example_input, ignore, embedding, trial)
+    if not groups:
+        why = "; ".join(refused[:5]) or "it has no convolution, linear or recurrent layer"
+        raise NothingToPruneError(f"nothing in this model can be cut ({why}); choose a model with hidden layers, or ignore less")
+    return groups
+
+
+def refusals(
+    model: nn.Module, example_input: Tensor, ignore: Sequence[str] = (), *, embedding: bool = False, trial: bool = False
+) -> tuple[str, ...]:
+    """Why each group that `find_groups` leaves out is left out: "name: reason"; without `trial`, those before any trial cut."""
+    return tuple(_find(model, example_input, ignore, embedding, trial)[1])
+
+
+def cuttable_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode over the same weights, in which the heads of every attention module can be cut."""
+    subject = sharing(model)
+    stand_in(subject, replaceable(subject))
+    return subject
+
+
+def _find(
+    model: nn.Module, example: Tensor, ignore: Sequence[str], embedding: bool, trial: bool
+) -> tuple[tuple[Group, ...], list[str]]:
     names = [name for name, _ in model.named_modules()]
     for ignored in ignore:
-        if not any(_under(name, ignored) for name in names):
+        if not any(under(name, ignored) for name in names):
             raise UnsupportedModelError(f"ignore names {ignored!r}, which is not a layer of the model")
-    model = copy.deepcopy(model)
-    calls, graph = _count_calls(model, example_input), trace(model, example_input)
+    subject = cuttable_copy(model)
+    objections = Objections(subject, count_calls(subject, example), ignore, embedding)
+    attention = {name: shape for name, module in subject.named_modules() if (shape := attention_shape(module))}
     groups, refused = [], []
-    for name, members in _coupled_groups(model, graph):
-        reason = _reason_against(members, calls, ignore)
+    for merged in merge(subject, list(trace(sharing(subject), example))):
+        if any((f"{name}.qkv", "out") in merged.members for name in attention):
+            continue  # heads go as a whole, below
+        reason = objections.to_group(merged)
+        if reason:
+            refused.append(f"{merged.name}: {reason}")
+        else:
+            groups.append(_group(subject, merged))
+    for name, shape in attention.items():
+        reason = objections.to_heads(name)
         if reason:
             refused.append(f"{name}: {reason}")
         else:
-            groups.append(_group(name, members))
-    if not groups:
-        why = "; ".join(refused[:5]) or "it has no convolution or linear layer"
-        raise NothingToPruneError(f"nothing in this model can be cut ({why}); choose a model with hidden layers, or ignore less")
-    return tuple(groups)
+            groups.append(_heads(name, shape))
+    if trial and groups:
+        wrong = failing(subject, example, groups)
+        refused += [f"{name}: in a trial cut of it {reason}" for name, reason in wrong.items()]
+        groups = [group for group in groups if group.name not in wrong]
+    order = {name: place for place, (name, _) in enumerate(subject.named_modules())}
+    return tuple(sorted(groups, key=lambda group: order[group.name])), refused
 
 
-def trace(model: nn.Module, example_input: Tensor) -> torch_pruning.DependencyGraph:
-    """torch-pruning's dependency graph of `model`, which it switches to eval mode with gradients on: give it a copy.
-
-    Raises UnsupportedModelError if the model does not run on `example_input`.
-    """
-    model.requires_grad_(True)
-    graph = torch_pruning.DependencyGraph()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # parameters outside layers: groups that hold one are refused below
-            graph.build_dependency(model, example_inputs=example_input.detach().clone(), verbose=False)
-    except Exception as error:  # whatever the tracer stumbles over, the model is one that it does not understand
-        shape = tuple(example_input.shape)
-        raise UnsupportedModelError(f"the model cannot be traced with an input of shape {shape}: {first_line(error)}") from error
-    return graph
-
-
-def coupled_group(graph: torch_pruning.DependencyGraph, layer: nn.Module, units: Sequence[int]) -> Any:
-    """torch-pruning's group for removing output channels `units` of `layer`."""
-    return graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, list(units))
-
-
-class _Member(NamedTuple):
-    """One node of a group: `channels[i]` of it belongs to `units[i]`; `name` is None for an operation without a layer."""
-
-    node: Any
-    name: str | None
-    out: bool
-    channels: Sequence[int]
-    units: Sequence[int]
-
-    @property
-    def layer(self) -> nn.Module:
-        """The layer, or torch-pruning's stand-in for an operation."""
-        layer: nn.Module = self.node.module
-        return layer
-
-
-def _coupled_groups(model: nn.Module, graph: torch_pruning.DependencyGraph) -> Iterator[tuple[str, list[_Member]]]:
-    """Every group of a traced model once, under the name of its first producer."""
-    names = {layer: name for name, layer in model.named_modules()}
-    seen: set[nn.Module] = set()
-    for name, layer in model.named_modules():
-        if layer in seen or layer not in graph.module2node or not _produces(layer):
+def _group(model: nn.Module, merged: Merged) -> Group:
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    slices, producers = [], []
+    norm = False
+    for (name, role), member in merged.members.items():
+        unit_of = merged.unit_of[name, role]
+        if member.dim is not None:
+            size = parameters[name].shape[member.dim]
+            slices.append(Slice(name, member.dim, False, _spread(unit_of, size)))
             continue
-        members = []
-        for item in coupled_group(graph, layer, range(layer.weight.shape[0])):
-            node, out = item.dep.target, graph.is_out_channel_pruning_fn(item.dep.handler)
-            known = None if isinstance(node.module, nn.Parameter) else names.get(node.module)
-            members.append(_Member(node, known, out, item.idxs, item.root_idxs))
-        seen.update(member.layer for member in members if member.out)
-        yield name, members
+        layer = modules[name]
+        norm = norm or isinstance(layer, nn.LayerNorm)
+        spread = _spread(unit_of, width(layer, role))
+        for entry in entries(layer, role):
+            units = spread if entry.channels == range(len(spread)) else tuple(spread[channel] for channel in entry.channels)
+            slices.append(Slice(f"{name}.{entry.tensor}", entry.dim, entry.reads, units))
+        if role == "out" and (produces(layer) or isinstance(layer, Recurrent)):
+            producers.append(_producer(modules, merged, name))
+    order = {name: place for place, name in enumerate(modules)}
+    producers.sort(key=lambda producer: order[producer.layer])
+    kind: UnitKind = "width" if norm else "hidden" if isinstance(modules[merged.name], Recurrent) else "channel"
+    channels = Counter(unit for unit in producers[0].producer.unit_of if unit >= 0)
+    return Group(merged.name, kind, merged.units, max(channels.values()), tuple(producers), tuple(slices))
 
 
-def _count_calls(model: nn.Module, example_input: Tensor) -> Counter[nn.Module]:
-    """How often each layer runs in one forward pass; switches the model to eval mode."""
-    calls: Counter[nn.Module] = Counter()
-    layers = [module for module in model.modules() if isinstance(module, CUTTABLE)]
-    hooks = [layer.register_forward_hook(lambda module, *_: calls.update([module])) for layer in layers]
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            model.eval()(example_input)
-    except Exception as error:
-        shape = tuple(example_input.shape)
-        raise UnsupportedModelError(f"the model does not run on an input of shape {shape}: {first_line(error)}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls
+def _producer(modules: Mapping[str, nn.Module], merged: Merged, name: str) -> Producer:
+    layer, followers = modules[name], merged.members[name, "out"].followers
+    bare = Point(name, "out", channel_dim(layer), _spread(merged.unit_of[name, "out"], width(layer, "out")))
+    behind = bare
+    if len(followers) == 1 and isinstance(modules.get(followers[0]), BatchNorm):
+        behind = replace(bare, layer=followers[0])
+        followers = merged.members[followers[0], "out"].followers
+    activation = ACTIVATIONS.get(followers[0], "") if len(followers) == 1 else ""
+    return Producer(name, bare, behind, replace(behind, activation=activation), behind)
 
 
-def _reason_against(members: Sequence[_Member], calls: Counter[nn.Module], ignore: Sequence[str]) -> str:
-    """Why a group must not be cut, or nothing."""
-    for node, name, out, _, _ in members:
-        layer = node.module
-        if out and not node.outputs:
-            return "it is the model's output"
-        if name is None:
-            if node.type not in PASSING:
-                return f"it passes through {node.type.name.lower()}, which cannot be cut"
-            continue
-        if out and any(_under(name, ignored) for ignored in ignore):
-            return f"{name} is in ignore"
-        if not isinstance(layer, CUTTABLE):
-            return f"{name} is a {type(layer).__name__}, which cannot be cut"
-        if isinstance(layer, Convolution) and layer.groups > 1 and not _depthwise(layer):
-            return f"{name} is a grouped convolution"
-        if calls[layer] > 1:
-            return f"{name} runs {calls[layer]} times in one forward pass"
-    return ""
+def _heads(name: str, shape: AttentionShape) -> Group:
+    """Heads are seen, and gated, where the output projection reads them: without that input a head is gone."""
+    unit_of = tuple(head for head in range(shape.heads) for _ in range(shape.head_dim))
+    seen = Point(f"{name}.proj", "in", -1, unit_of)
+    packed = [Slice(f"{name}.qkv.{tensor}", 0, False, unit_of * 3) for tensor in shape.packed]
+    slices = (*packed, Slice(f"{name}.proj.weight", 1, True, unit_of))
+    return Group(name, "head", shape.heads, shape.head_dim, (Producer(f"{name}.qkv", seen, seen, seen, seen),), slices)
 
 
-def _group(name: str, members: Sequence[_Member]) -> Group:
-    names = {member.layer: member.name for member in members if member.name}
-    sides, producers = [], []
-    for member in members:
-        if not member.name:
-            continue
-        weight = member.layer.weight
-        assert isinstance(weight, Tensor)
-        unit_of = [-1] * weight.shape[0 if member.out or isinstance(member.layer, BatchNorm) else 1]
-        for channel, unit in zip(member.channels, member.units, strict=True):
-            unit_of[channel] = unit
-        sides.append(Side(member.name, "out" if member.out else "in", tuple(unit_of)))
-        if member.out and _produces(member.layer):
-            followers = {follower.module for follower in member.node.outputs}
-            norm = followers.pop() if len(followers) == 1 else None
-            gate = names.get(norm, member.name) if isinstance(norm, BatchNorm) else member.name
-            producers.append(Producer(member.name, gate, tuple(unit_of)))
-    return Group(name, len(members[0].units), tuple(producers), tuple(sides))
-
-
-def _produces(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or (isinstance(module, Convolution) and not _depthwise(module))
-
-
-def _depthwise(module: nn.Module) -> bool:
-    return isinstance(module, Convolution) and 1 < module.groups == module.in_channels == module.out_channels
-
-
-def _under(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(prefix + ".")
+def _spread(unit_of: Mapping[int, int], size: int) -> tuple[int, ...]:
+    return tuple(unit_of.get(channel, -1) for channel in range(size))

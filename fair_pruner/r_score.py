@@ -3,23 +3,49 @@
 import torch
 from torch import Tensor
 
+from fair_pruner.errors import UnsupportedModelError
+from fair_pruner.structure import Point
+from fair_pruner.types import Protection
 
-def gated(output: Tensor, gate: Tensor, unit_of: Tensor, channel_dim: int) -> Tensor:
-    """Multiply each channel of a layer's output by the gate of its unit; a gate of one changes nothing.
 
-    `gate` (units,); `unit_of` (channels,) is the unit of each channel, or -1 for a channel that belongs to none.
+def gate_gradient(output: Tensor, gradient: Tensor, point: Point, samples: int, units: int) -> Tensor:
+    """Gradient of the loss by a gate of one on each unit, per sample: the sum of a * dL/da over a sample's positions.
+
+    `output` a and `gradient` dL/da have samples in dimension 0 and channels in that of `point`. Returns (samples, units).
+    Where dimension 0 is not made of samples the sum over all of them stands in the first row.
     """
-    factors = torch.cat([gate, gate.new_ones(1)])[unit_of]  # index -1 is the constant one
-    shape = [1] * output.dim()
-    shape[channel_dim] = len(factors)
-    return output * factors.view(shape)
+    product = output * gradient
+    others = [dim for dim in range(1, product.dim()) if dim != point.dim % product.dim()]
+    channels = product.sum(dim=others) if others else product  # (b, channels)
+    rows = samples if len(channels) % samples == 0 else 1
+    channels = channels.reshape(rows, -1, channels.shape[1]).sum(dim=1)
+    unit_of = torch.tensor(point.unit_of, device=output.device)
+    mine = unit_of >= 0
+    total = output.new_zeros(samples, units)
+    total[:rows].index_add_(1, unit_of[mine], channels[:, mine])
+    return total
 
 
-def r_score(gate_gradient: Tensor, samples: int) -> Tensor:
-    """R_j = |dL/dg_j| for the mean loss L over the calibration set; `gate_gradient` is the gradient of the summed loss.
+class RScore:
+    """Adds up gate gradients, batch by batch, to R_j (units,), >= 0, high = keep.
 
-    Because unit j's output is g_j * a_j with g_j = 1, dL/dg_j is the sum of a * dL/da over samples, producers and
-    positions: the first-order change of the loss when the unit's output is taken away. Returns (units,), >= 0.
-    Source: arXiv:2508.02291; that the gate stands behind the norm is ours.
+    "signed": R_j = |dL/dg_j| for the mean loss L over the calibration set. Because unit j's output is g_j * a_j with
+    g_j = 1, dL/dg_j is the sum of a * dL/da over samples, producers and positions: the first-order change of the loss when
+    the unit's output is taken away. "absolute": the mean over samples of each one's |sum of a * dL/da|, in which samples
+    that gain do not make up for those that lose. Source: arXiv:2508.02291; that the gate stands behind the norm is ours.
     """
-    return gate_gradient.abs() / samples
+
+    def __init__(self, units: int, protection: Protection) -> None:
+        self.total = torch.zeros(units, dtype=torch.float64)
+        self.protection = protection
+
+    def add(self, gradients: Tensor) -> None:
+        """Take in the gate gradients (samples, units) of one batch, of the summed loss."""
+        absolute = self.protection == "absolute"
+        if absolute and len(gradients) > 1 and not gradients[1:].any() and gradients[0].any():
+            raise UnsupportedModelError("absolute R-Scores need layers whose first dimension is the batch; use signed ones")
+        self.total += (gradients.abs() if absolute else gradients).double().sum(dim=0).cpu()
+
+    def value(self, samples: int) -> Tensor:
+        """R (units,) for the mean loss over so many samples."""
+        return self.total.abs() / samples

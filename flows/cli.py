@@ -1,4 +1,4 @@
-"""The command line: run a sweep, look at plans before anything is trained, see what works on this machine."""
+"""The command line: run a sweep, look at plans and their reasons before it, see what works on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,9 @@ Set = Annotated[
 ]
 Tolerances = Annotated[
     str | None,
-    typer.Option(help="Tolerances to try instead of the file's, for example 0.05,0.1,0.2. Larger cuts deeper; 0 < t <= 1."),
+    typer.Option(
+        help="Tolerances to try instead of the file's or its budgets, for example 0.05,0.1,0.2. Larger cuts deeper; 0 < t <= 1."
+    ),
 ]
 
 
@@ -45,7 +47,7 @@ def options(
 
 @app.command()
 def run(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None:
-    """Prune at every tolerance, export, and measure accuracy and latency of every exported model.
+    """Prune at every tolerance or budget, export, and measure accuracy and latency of every exported model.
 
     Leaves a report, one folder per candidate and the MLflow database in the output folder. What an earlier run has already
     finished is used again.
@@ -66,7 +68,7 @@ def run(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None
 
 @app.command()
 def plan(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None:
-    """Show what every tolerance would remove, and what the model would cost, before anything is pruned or fine-tuned.
+    """Show what every tolerance or budget would remove, and what the model would cost, before anything is pruned.
 
     Trains (or loads) and scores the dense model first if no earlier run has done it.
     """
@@ -77,7 +79,28 @@ def plan(config: Config, set_: Set = None, tolerances: Tolerances = None) -> Non
         from flows.plan import plan_all
 
         log_to_stderr()
-        show_plans(*plan_all(settings))
+        show_plans(*plan_all(settings), settings.allocate.rounds)
+
+
+@app.command()
+def explain(
+    config: Config,
+    group: Annotated[str | None, typer.Option(help="Explain this group alone: its ToD curve, and why it is cut so deep.")] = None,
+    set_: Set = None,
+    tolerances: Tolerances = None,
+) -> None:
+    """Tell why each group is cut as deep as it is, and why others are left out; draws all ToD curves into one figure.
+
+    Trains (or loads) and scores the dense model first if no earlier run has done it.
+    """
+    with one_sentence():
+        settings = _load(config, set_, tolerances)
+        prepare_environment()
+        from flows.console import log_to_stderr
+        from flows.explain import explain_all, show_explained
+
+        log_to_stderr()
+        show_explained(explain_all(settings, group), group)
 
 
 @app.command()
@@ -120,5 +143,5 @@ def _fail(error: Exception, code: int) -> NoReturn:
 def _load(path: Path, overrides: list[str] | None, tolerances: str | None) -> RunConfig:
     given = [*(overrides or [])]
     if tolerances is not None:
-        given.append(f"allocate.tolerances=[{tolerances}]")
+        given += [f"allocate.tolerances=[{tolerances}]", "allocate.budgets=[]"]
     return load_config(path, tuple(given))

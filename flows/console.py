@@ -1,11 +1,13 @@
 """What a person sees on the terminal: tables at the end, and log lines without tracebacks for errors of input."""
 
 import logging
+import warnings
 
 from rich.console import Console
 from rich.table import Table
 
 from fair_pruner.errors import FairPrunerError
+from fair_pruner.ranking import number_name
 from pipeline.doctor import Finding
 from pipeline.errors import PipelineError
 from pipeline.findings import batch_sizes, series_of
@@ -31,8 +33,14 @@ def keep_console_readable() -> None:
         logging.getLogger(name).addFilter(_NoTraceback())
 
 
+def terminal() -> Console:
+    """The terminal, or wide lines where there is none."""
+    return Console(width=None if Console().is_terminal else 120)
+
+
 def log_to_stderr() -> None:
     """Show the pipeline's log lines where no Prefect run does it."""
+    warnings.filterwarnings("ignore", message="Logger 'pipeline' attempted to send logs")
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pipeline").setLevel(logging.INFO)
 
@@ -52,7 +60,7 @@ def show_report(report: RunReport) -> None:
         table.add_row(
             candidate.name + star, *_candidate_cells(report, candidate), *latencies, candidate.engine.status, end_section=True
         )
-    console = Console(width=None if Console().is_terminal else 120)
+    console = terminal()
     console.print(table)
     console.print("* no other candidate is both more accurate and faster")
     console.print(f"report: {report.folder}/report.md", soft_wrap=True)
@@ -73,20 +81,25 @@ def _latency_cell(series: LatencySeries) -> str:
     return f"{series.p50_ms:.3f} ms {series.verdict}\n{series.speedup:.2f} [{series.speedup_low:.2f}, {series.speedup_high:.2f}]"
 
 
-def show_plans(dense: ModelRecord, plans: tuple[PlanRecord, ...]) -> None:
-    """What each tolerance would remove and what would be left."""
+def show_plans(dense: ModelRecord, plans: tuple[PlanRecord, ...], rounds: int) -> None:
+    """What each candidate's first cut would remove and what would be left."""
     table = Table(title=f"{dense.architecture.name}: {dense.params:,} params, {dense.macs:,} MACs an image before the cut")
-    for title in ("tolerance", "units removed", "params", "MACs", "weights"):
+    table.add_column("candidate")
+    for title in (number_name(plans[0].rule), "units removed", "params", "MACs", "weights"):
         table.add_column(title, justify="right")
     for plan in plans:
         table.add_row(
-            f"{plan.tolerance}",
+            plan.goal.name,
+            f"{plan.tolerance:.4g}",
             f"{plan.units_removed} of {plan.units} ({plan.units_removed / plan.units:.1%})",
             f"{plan.params:,} ({plan.params / dense.params:.0%})",
             f"{plan.macs:,} ({plan.macs / dense.macs:.0%})",
             f"{plan.weights_bytes / 1024:,.0f} KiB",
         )
-    Console().print(table)
+    console = terminal()
+    console.print(table)
+    if rounds > 1:
+        console.print(f"This is the first of {rounds} rounds; what the others remove depends on the fine-tuning before them.")
 
 
 def show_findings(findings: tuple[Finding, ...]) -> None:

@@ -1,6 +1,6 @@
-"""Every tolerance's plan without a server and without training more than the dense model."""
+"""Every candidate's first plan without a server and without training more than the dense model."""
 
-from flows.sweep import allocated, prepare
+from flows.sweep import prepare
 from flows.tasks import DirectRunner
 from pipeline.config import RunConfig
 from pipeline.preflight import preflight
@@ -8,8 +8,7 @@ from pipeline.records import ModelRecord, PlanRecord
 
 
 def plan_all(config: RunConfig) -> tuple[ModelRecord, tuple[PlanRecord, ...]]:
-    """The dense model and one plan a tolerance; what earlier runs finished is used again."""
+    """The dense model and one plan a tolerance or budget; what earlier runs finished is used again."""
     architecture = preflight(config)
-    run = DirectRunner(config.output)
-    model, _, scores = prepare(run, config, architecture)
-    return model, tuple(allocated(run, config, tolerance, model, scores) for tolerance in config.allocate.tolerances)
+    model, _, _, plans = prepare(DirectRunner(config.output), config, architecture)
+    return model, plans

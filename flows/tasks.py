@@ -20,8 +20,8 @@ from pipeline.allocate import allocate
 from pipeline.benchmark import benchmark
 from pipeline.build_engine import build_engine
 from pipeline.calibrate import calibrate
-from pipeline.config import DataConfig
-from pipeline.data import fingerprint
+from pipeline.config import DataConfig, ScoreConfig
+from pipeline.data import fingerprint as data_fingerprint
 from pipeline.dense import dense
 from pipeline.doctor import installed_version
 from pipeline.evaluate import evaluate
@@ -31,6 +31,7 @@ from pipeline.progress import log
 from pipeline.prune import prune
 from pipeline.recalibrate import recalibrate
 from pipeline.records import Record, digest_of
+from pipeline.removal import fingerprint as score_fingerprint
 from pipeline.report import report
 from pipeline.score import score
 from pipeline.store import Store
@@ -54,7 +55,7 @@ def cache_key(stage: Callable[..., Record], arguments: Mapping[str, Any]) -> str
     """What decides the result of a stage, as a file name.
 
     Library versions, the form of the record that it returns, and every argument but those in UNHASHED: records by digest,
-    data sets by fingerprint, settings by value.
+    data sets and a person's own removal function by what their files hold, settings by value.
     """
     values = {name: _content(value) for name, value in arguments.items() if name not in UNHASHED}
     form = signature(stage).return_annotation.model_json_schema()
@@ -65,7 +66,9 @@ def _content(value: Any) -> Any:
     if isinstance(value, Record):
         return value.digest
     if isinstance(value, DataConfig):
-        return fingerprint(value)
+        return data_fingerprint(value)
+    if isinstance(value, ScoreConfig):
+        return score_fingerprint(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, tuple | list):

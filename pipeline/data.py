@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 
 from pipeline.config import DataConfig
-from pipeline.datasets import DEBIAN_FASHION_MNIST, LOADERS, NORMALISATION, Split, per_channel, per_class
-from pipeline.records import digest_of
+from pipeline.datasets import Split, folder_of, load_dataset, per_class
+from pipeline.errors import InputError
+from pipeline.imports import source_digest
+from pipeline.records import Preprocessing, digest_of
 
 
 @dataclass(frozen=True)
 class Data:
-    """A loaded data set. `fit_indices` and `validation_indices` part the training split; `test` is for reported figures."""
+    """A loaded data set. `fit_indices` and `validation_indices` part the training split; `test` is for reported figures.
+
+    `preprocessing` is what both splits do to an image; it goes with the model wherever that goes.
+    """
 
     train: Split
     test: Split
@@ -22,8 +27,7 @@ class Data:
     validation_indices: tuple[int, ...]
     class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocessing: Preprocessing
 
     @property
     def num_classes(self) -> int:
@@ -34,11 +38,12 @@ class Data:
 @lru_cache(maxsize=2)
 def load_data(config: DataConfig, seed: int) -> Data:
     """Load by name. The validation images are drawn per class with `seed`. Raises InputError if the data is not there."""
-    mean, std = config.mean or NORMALISATION[config.name][0], config.std or NORMALISATION[config.name][1]
-    (train, test), class_names = LOADERS[config.name](config, mean, std)
+    train, test, class_names, preprocessing = load_dataset(config)
     held_out = set(per_class(train.labels, len(class_names), config.validation_fraction, seed))
-    images, _ = train.load([0])
-    _, channels, height, width = images.shape
+    shapes = [tuple(split.load([0])[0].shape[1:]) for split in (train, test)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"the first training image is {shapes[0]}, the first test image {shapes[1]}; set data.image_size")
+    channels, height, width = shapes[0]
     return Data(
         train=train,
         test=test,
@@ -46,18 +51,21 @@ def load_data(config: DataConfig, seed: int) -> Data:
         validation_indices=tuple(sorted(held_out)),
         class_names=class_names,
         input_shape=(channels, height, width),
-        mean=per_channel(mean, channels),
-        std=per_channel(std, channels),
+        preprocessing=preprocessing,
     )
 
 
 @lru_cache(maxsize=8)
 def fingerprint(config: DataConfig) -> str:
-    """Digest of the settings and of the data files' names, sizes and times, by which cached results are recognised."""
-    folder = config.root or (DEBIAN_FASHION_MNIST if config.name == "fashion_mnist" else None)
+    """Digest of what decides the data, by which cached results are recognised.
+
+    The settings, the data files' names, sizes and times, and the source file of a person's own function.
+    """
+    folder = folder_of(config)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
     facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return digest_of([config.model_dump(mode="json"), facts])
+    source = source_digest(config.factory, "data.factory") if config.factory else None
+    return digest_of([config.model_dump(mode="json"), facts, source])
 
 
 def shuffled(indices: Sequence[int], generator: torch.Generator) -> list[int]:

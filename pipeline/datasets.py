@@ -1,28 +1,27 @@
-"""The data sets that have a name: where their images come from and how they are read."""
+"""The data sets that have a name: where their files lie, and which reader makes splits of them."""
 
-import gzip
-import struct
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from fair_pruner.errors import first_line
 from pipeline.config import DataConfig
+from pipeline.custom_data import load_custom
+from pipeline.dataset_files import Arrays, read_cifar10, read_cifar100, read_fashion_mnist, read_svhn
 from pipeline.errors import InputError
+from pipeline.preprocess import COLOUR, standard_preprocessing
+from pipeline.records import Preprocessing
+from pipeline.splits import TensorSplit, folder_split
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+DEFAULT_ROOT = Path("data")
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CIFAR10_FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
 TEST_SPLIT_SEED = 0  # the test images of `digits` are the same in every run, whatever its seed
 DIGITS_TEST_FRACTION = 0.2
-DECODERS = 4  # threads that decode the images of one batch
-NORMALISATION = {
-    "digits": ((0.3053,), (0.3760,)),
-    "fashion_mnist": ((0.2860,), (0.3530,)),
-    "imagefolder": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 
 
 class Split(Protocol):
@@ -33,66 +32,59 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Normalised float32 images (n, C, H, W) and int64 labels (n,) at these places."""
+        """Preprocessed float32 images (n, C, H, W) and int64 labels (n,) at these places."""
         ...
 
 
-Loaded = tuple[tuple[Split, Split], tuple[str, ...]]  # training split, test split, class names
+class Loaded(NamedTuple):
+    """What becomes of a name."""
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
 
 
-class TensorSplit:
-    """Images held in memory as bytes (n, C, H, W)."""
+class Published(NamedTuple):
+    """A data set of a few files: their folder within data.root, their names (also with .gz), and what reads them."""
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.images, self.labels = images, labels
-        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels."""
-        chosen = torch.as_tensor(indices)
-        return (self.images[chosen].float() / 255 - self.mean) / self.std, self.labels[chosen]
+    folder: str
+    files: tuple[str, ...]
+    read: Callable[[Sequence[Path]], Arrays]
 
 
-class FolderSplit:
-    """Images in one folder per class, decoded when asked for."""
+PUBLISHED = {  # the folders are those that torchvision downloads into
+    "fashion_mnist": Published("FashionMNIST/raw", IDX_FILES, read_fashion_mnist),
+    "cifar10": Published("cifar-10-batches-py", CIFAR10_FILES, read_cifar10),
+    "cifar100": Published("cifar-100-python", ("train", "test", "meta"), read_cifar100),
+    "svhn": Published("svhn", ("train_32x32.mat", "test_32x32.mat"), read_svhn),
+}
 
-    def __init__(self, folder: Path, size: int | None, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        from torchvision.datasets import ImageFolder
-        from torchvision.transforms import v2
 
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder; imagefolder expects <root>/train/<class>/ and <root>/test/<class>/")
-        resize = [v2.Resize(size), v2.CenterCrop(size)] if size else []
-        mode = v2.Grayscale(channels) if channels == 1 else v2.RGB()
-        steps = [
-            mode,
-            *resize,
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(mean), list(std)),
-        ]
-        try:
-            self.dataset = ImageFolder(folder, transform=v2.Compose(steps), allow_empty=True)
-        except FileNotFoundError as error:
-            raise InputError(f"{folder} has no class folders; expected {folder}/<class>/<image files>") from error
-        if not len(self.dataset):
-            raise InputError(f"{folder} holds no images; expected {folder}/<class>/<image files>")
-        self.labels = torch.tensor(self.dataset.targets)
+def load_dataset(config: DataConfig) -> Loaded:
+    """Splits, classes and preprocessing of the data set that the configuration names. Raises InputError if it is not there."""
+    match config.name:
+        case "digits":
+            return _in_memory(config, _digits())
+        case "imagefolder":
+            return _folders(config, "test")
+        case "imagenet":
+            return _folders(config, "val")
+        case "custom":
+            return Loaded(*load_custom(config))
+        case _:
+            return _in_memory(config, _published(config))
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Decoded, normalised images and labels. Raises InputError if the images differ in size."""
-        with ThreadPoolExecutor(DECODERS) as pool:  # threads, since the process that runs a flow has some and must not fork
-            images = list(pool.map(lambda index: self.dataset[index][0], indices))
-        shapes = {tuple(image.shape) for image in images}
-        if len(shapes) > 1:
-            raise InputError(f"images differ in size: {sorted(shapes)[:3]}; set data.image_size to bring them to one")
-        return torch.stack(images), self.labels[torch.as_tensor(indices)]
+def folder_of(config: DataConfig) -> Path | None:
+    """The folder of the data set's files; None if it has none."""
+    if config.name not in PUBLISHED:
+        return config.root
+    if config.name == "fashion_mnist" and config.root is None and not config.download:
+        return DEBIAN_FASHION_MNIST
+    root = config.root or DEFAULT_ROOT
+    inner = root / PUBLISHED[config.name].folder
+    return inner if inner.is_dir() else root
 
 
 def per_class(labels: Tensor, num_classes: int, amount: float, seed: int) -> tuple[int, ...]:
@@ -107,7 +99,7 @@ def per_class(labels: Tensor, num_classes: int, amount: float, seed: int) -> tup
     return tuple(chosen)
 
 
-def _digits(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Loaded:
+def _digits() -> Arrays:
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -115,75 +107,59 @@ def _digits(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...])
     labels = torch.from_numpy(raw.target).long()
     test = torch.zeros(len(labels), dtype=torch.bool)
     test[list(per_class(labels, 10, DIGITS_TEST_FRACTION, TEST_SPLIT_SEED))] = True
-    return _in_memory(config, (images[~test], labels[~test]), (images[test], labels[test]), mean, std), tuple("0123456789")
+    return Arrays((images[~test], labels[~test]), (images[test], labels[test]), tuple("0123456789"))
 
 
-def _fashion_mnist(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Loaded:
-    from torchvision.datasets import FashionMNIST
-
-    if config.download:
-        root = config.root or Path("data")
-        FashionMNIST(root, download=True)
-        folder = root / "FashionMNIST" / "raw"
-    else:
-        folder = config.root or DEBIAN_FASHION_MNIST
-    arrays = [_read_idx(folder, name) for name in IDX_FILES]
-    train, test = (arrays[0][:, None], arrays[1].long()), (arrays[2][:, None], arrays[3].long())
-    return _in_memory(config, train, test, mean, std), tuple(FashionMNIST.classes)
-
-
-def _imagefolder(config: DataConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Loaded:
-    if config.root is None:
-        raise InputError("data.root is not set; imagefolder expects the folder that holds train/<class>/ and test/<class>/")
-    channels = config.channels or 3
-    mean, std = per_channel(mean[:channels], channels), per_channel(std[:channels], channels)
-    train, test = (FolderSplit(config.root / part, config.image_size, channels, mean, std) for part in ("train", "test"))
-    if train.dataset.classes != test.dataset.classes:
-        differing = sorted(set(train.dataset.classes) ^ set(test.dataset.classes))
-        raise InputError(f"{config.root}: train/ and test/ have different classes ({', '.join(differing[:5])}); make them equal")
-    return (train, test), tuple(train.dataset.classes)
-
-
-def _in_memory(
-    config: DataConfig,
-    train: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> tuple[TensorSplit, TensorSplit]:
-    channels = config.channels or train[0].shape[1]
-    mean, std = per_channel(mean, channels), per_channel(std, channels)
-    first, second = (TensorSplit(images.expand(-1, channels, -1, -1), labels, mean, std) for images, labels in (train, test))
-    return first, second
-
-
-def _read_idx(folder: Path, name: str) -> Tensor:
-    """One file of the idx format, plain or gzipped: bytes of shape (n, ...)."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            break
-    else:
+def _published(config: DataConfig) -> Arrays:
+    source = PUBLISHED[config.name]
+    found = _files(config)
+    if config.download and None in found:
+        _download(config.name, config.root or DEFAULT_ROOT)
+        found = _files(config)
+    if None in found:
+        debian = ", install Debian's dataset-fashion-mnist" if config.name == "fashion_mnist" else ""
         raise InputError(
-            f"{folder / name}[.gz] is missing; install Debian's dataset-fashion-mnist, point data.root at a folder with the "
-            "four idx files, or set data.download: true"
+            f"{folder_of(config)} has no {source.files[found.index(None)]}; {config.name} is made of {', '.join(source.files)}, "
+            f"in data.root or in {source.folder} there: point data.root at them{debian}, or set data.download: true"
         )
-    kind, dimensions = content[2], content[3]
-    if content[:2] != b"\0\0" or kind != 8:
-        raise InputError(f"{path} is not an idx file of bytes")
-    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    return torch.frombuffer(bytearray(content[4 + 4 * dimensions :]), dtype=torch.uint8).view(shape)
+    return source.read([path for path in found if path])
 
 
-def per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """One value per channel; a single value serves all of them."""
-    if len(values) not in (1, channels):
-        raise InputError(f"{len(values)} normalisation values for {channels} channels; give one, or one per channel")
-    return values * channels if len(values) == 1 else values
+def _files(config: DataConfig) -> list[Path | None]:
+    """Where each file lies, plain or gzipped; None for what is not there."""
+    folder = folder_of(config)
+    assert folder is not None
+    names = PUBLISHED[config.name].files
+    return [next((path for end in ("", ".gz") if (path := folder / f"{name}{end}").is_file()), None) for name in names]
 
 
-LOADERS: dict[str, Callable[[DataConfig, tuple[float, ...], tuple[float, ...]], Loaded]] = {
-    "digits": _digits,
-    "fashion_mnist": _fashion_mnist,
-    "imagefolder": _imagefolder,
-}
+def _download(name: str, root: Path) -> None:
+    from torchvision import datasets
+
+    try:
+        if name == "svhn":  # torchvision has no folder for it
+            for split in ("train", "test"):
+                datasets.SVHN(root / PUBLISHED[name].folder, split=split, download=True)
+        else:
+            makers = {"fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+            makers[name](root, download=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be downloaded into {root} ({first_line(error)}); copy it there") from error
+
+
+def _folders(config: DataConfig, test_folder: str) -> Loaded:
+    if config.root is None:
+        raise InputError(
+            f"data.root is not set; {config.name} expects the folder that holds train/<class>/ and {test_folder}/<class>/"
+        )
+    how = standard_preprocessing(config, COLOUR)
+    (train, names), (test, test_names) = (folder_split(config.root / part, how) for part in ("train", test_folder))
+    if names != test_names:
+        differing = ", ".join(sorted(set(names) ^ set(test_names))[:5])
+        raise InputError(f"{config.root}: train/ and {test_folder}/ have different classes ({differing}); make them equal")
+    return Loaded(train, test, names, how)
+
+
+def _in_memory(config: DataConfig, arrays: Arrays) -> Loaded:
+    how = standard_preprocessing(config, arrays.train[0].shape[1])
+    return Loaded(TensorSplit(*arrays.train, how), TensorSplit(*arrays.test, how), arrays.class_names, how)

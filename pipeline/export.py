@@ -14,11 +14,12 @@ from pipeline.errors import StageError
 from pipeline.models import example_input, load_model
 from pipeline.progress import progress
 from pipeline.quiet import quiet_loggers
-from pipeline.records import ModelRecord, OnnxRecord, Parity, timed
+from pipeline.records import ModelRecord, OnnxRecord, Parity, Preprocessing, timed
 from pipeline.runners import OnnxRunner, TorchRunner
 from pipeline.store import Store
 
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"
+PREPROCESSING = "preprocessing"
 EXAMPLE_BATCH = 2  # 1 is the size that tracers are most inclined to treat as a constant
 PROTOBUF_LIMIT_BYTES = 2**31
 UNDETERMINED = ("metadata_props", "doc_string")  # stack traces with paths of this machine
@@ -29,7 +30,8 @@ TALKATIVE = ("onnx_ir", "onnxscript", "torch.onnx")
 def export(model: ModelRecord, data: DataConfig, seed: int, config: ExportConfig, store: Store) -> OnnxRecord:
     """Write one ONNX file (input (batch, C, H, W) -> logits (batch, K), batch free) and compare it with torch.
 
-    The same model gives the same bytes; they hold no paths of this machine. Parity is measured on up to
+    The same model gives the same bytes; they hold no paths of this machine, and how an image becomes the input as JSON
+    (metadata key `preprocessing`). Parity is measured on up to
     `config.samples` validation images: torch once, ONNX Runtime at batches of 1, 3 and `config.max_batch` (as far as
     there are so many images), so that a file that depends on its batch shows too. Raises StageError if the model cannot
     be exported with a free batch, is 2 GB or more, or differs from torch by more than the configuration allows.
@@ -40,7 +42,7 @@ def export(model: ModelRecord, data: DataConfig, seed: int, config: ExportConfig
         )
     network, loaded = load_model(model, store), load_data(data, seed)
     with torch.random.fork_rng(devices=[]), store.writing(".onnx") as (path, file):
-        content = _to_onnx(network, example_input(model.architecture, EXAMPLE_BATCH), config.opset)
+        content = _to_onnx(network, example_input(model.architecture, EXAMPLE_BATCH), config.opset, loaded.preprocessing)
         path.write_bytes(content)
         parity = _parity(network, path, loaded, config)
         _check_parity(parity, config)
@@ -53,13 +55,12 @@ def export(model: ModelRecord, data: DataConfig, seed: int, config: ExportConfig
         output_name=OUTPUT,
         input_shape=model.architecture.input_shape,
         num_classes=model.architecture.num_classes,
-        mean=loaded.mean,
-        std=loaded.std,
+        preprocessing=loaded.preprocessing,
         parity=parity,
     )
 
 
-def _to_onnx(network: nn.Module, example: torch.Tensor, opset: int) -> bytes:
+def _to_onnx(network: nn.Module, example: torch.Tensor, opset: int, how: Preprocessing) -> bytes:
     import onnx
 
     try:
@@ -79,6 +80,7 @@ def _to_onnx(network: nn.Module, example: torch.Tensor, opset: int) -> bytes:
         raise StageError(f"torch.onnx cannot export the model with a free batch size: {cause}; change its forward()") from error
     proto = cast(torch.onnx.ONNXProgram, program).model_proto
     _strip(proto)
+    proto.metadata_props.add(key=PREPROCESSING, value=how.model_dump_json())
     (found,) = (entry.version for entry in proto.opset_import if entry.domain == "")
     if found != opset:
         raise StageError(f"torch.onnx wrote opset {found}, export.opset asks for {opset}; ask for {found}")

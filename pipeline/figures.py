@@ -1,6 +1,5 @@
 """The two kinds of figure of a report, as PNG: accuracy against latency, and what a plan removes from each group."""
 
-from io import BytesIO
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,16 +9,15 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from fair_pruner.ranking import number_name
+from pipeline.drawing import CANDIDATE, DENSE, DOTS_PER_INCH, GREY, INK, REMOVED, plain, png, shortened, title
 from pipeline.findings import batch_sizes, series_of, wilson
 from pipeline.measurements import RunReport
 from pipeline.records import PlanRecord
 
-INK, GREY, DENSE, CANDIDATE, REMOVED = "#1f2933", "#8a94a0", "#c2410c", "#1d5fa8", "#e3a008"
-DOTS_PER_INCH = 150
 LABEL_OFFSETS = [
     (x * far, y * far) for far in (1.0, 2.0, 3.2) for x, y in ((9, 9), (9, -19), (-9, 9), (-9, -19), (0, 15), (0, -26))
 ]
-LONGEST_NAME = 46
 LEGEND = "filled and joined: beaten by no other in both"
 MARKER = 24  # pixels
 Point = tuple[float, float]
@@ -57,7 +55,7 @@ def pareto_figure(report: RunReport) -> bytes:
             zorder=3,
         )
         points.append((x, y))
-        labels.append("dense" if candidate.tolerance is None else f"tolerance {candidate.tolerance}")
+        labels.append(str(candidate.plan.goal) if candidate.plan else candidate.name)
         front += [(x, y)] if on_front else []
     axes.plot(
         *zip(*sorted(front), strict=True),
@@ -72,14 +70,14 @@ def pareto_figure(report: RunReport) -> bytes:
         f"batch {batch_size} · {samples} test images · bars: 95% intervals\n"
         f"{latency.machine.cpu} · ONNX Runtime, threads: {latency.threads}"
     )
-    _title(axes, f"{_shortened(report.name)}: accuracy against latency", conditions)
+    title(axes, f"{shortened(report.name)}: accuracy against latency", conditions)
     axes.set_xlabel(f"median latency of a batch of {batch_size} [ms], left is better")
     axes.set_ylabel("top-1 on the test images [%], up is better")
     axes.margins(x=0.12, y=0.12)
     figure.legend(loc="outside lower right", frameon=False, fontsize=8.5)
-    _plain(axes)
+    plain(axes)
     _place_labels(figure, axes, points, labels, sorted(front))
-    return _png(figure)
+    return png(figure)
 
 
 def depth_figure(plan: PlanRecord, name: str) -> bytes:
@@ -105,17 +103,18 @@ def depth_figure(plan: PlanRecord, name: str) -> bytes:
     for row, depth in enumerate(plan.depths):
         text = f" {depth.removed} of {depth.units} ({depth.removed / depth.units:.0%})"
         axes.text(depth.units, row, text, va="center", fontsize=7.5, color=INK)
-    axes.set_yticks(list(rows), [_shortened(depth.group) for depth in plan.depths], fontsize=8)
+    axes.set_yticks(list(rows), [shortened(depth.group) for depth in plan.depths], fontsize=8)
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 1.2 * max(depth.units for depth in plan.depths))
     axes.set_xlabel("units of the group")
     share = plan.units_removed / plan.units
     removed_in_all = f"{plan.units_removed} of {plan.units} units removed ({share:.1%})"
-    _title(axes, f"{_shortened(name)}: units per group at tolerance {plan.tolerance}", removed_in_all)
+    found = f", {number_name(plan.rule)} {plan.tolerance:.4g}" if plan.goal.is_budget else ""
+    title(axes, f"{shortened(name)}: units per group, {plan.goal}", removed_in_all + found)
     figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=8.5)
-    _plain(axes)
+    plain(axes)
     axes.grid(axis="y", visible=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _place_labels(figure: Figure, axes: Any, points: list[Point], labels: list[str], front: list[Point]) -> None:
@@ -154,38 +153,3 @@ def _label(axes: Any, label: str, point: Point, offset: Point) -> Any:
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
         arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkB": 5},
     )
-
-
-def _title(axes: Any, title: str, below: str) -> None:
-    lines = below.count("\n") + 1
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=10 + 13 * lines)
-    axes.annotate(
-        below,
-        (0, 1),
-        xytext=(0, 6),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=8.5,
-        color=GREY,
-        linespacing=1.4,
-    )
-
-
-def _plain(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=INK, labelsize=8.5)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _shortened(name: str) -> str:
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
-
-
-def _png(figure: Figure) -> bytes:
-    """The same figure gives the same bytes: nothing of the date or the library's version is written into the file."""
-    content = BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()

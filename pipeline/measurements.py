@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.records import EngineRecord, ModelRecord, OnnxRecord, PlanRecord, Record, Value
+from pipeline.records import EngineRecord, ModelRecord, OnnxRecord, PlanRecord, Record, ScoreRecord, Value
 
 
 class EvalReport(Record):
@@ -74,7 +74,10 @@ class LatencyReport(Record):
 
 
 class Candidate(Value):
-    """Everything known about one model of the sweep: the dense one (`tolerance` None) or one of a tolerance."""
+    """Everything known about one model of the sweep: the dense one (`tolerance` and `plan` None), or one that was cut.
+
+    `tolerance` is the plan's. After several rounds the plan is that of all together, and the rest is of the last round.
+    """
 
     name: str
     tolerance: float | None
@@ -90,7 +93,7 @@ class Candidate(Value):
 
 
 class RunReport(Record):
-    """The whole sweep. `digests` of the candidates' records are its lineage."""
+    """The whole sweep. `digests` of the candidates' records are its lineage; `scores` are those of the dense model."""
 
     UNHASHED: ClassVar[frozenset[str]] = frozenset(
         {"seconds", "folder", "latency", "candidates", "pareto", "flow_run_id", "git_commit"}
@@ -104,6 +107,7 @@ class RunReport(Record):
     flow_run_id: str
     candidates: tuple[Candidate, ...]
     latency: LatencyReport
+    scores: ScoreRecord
     pareto: tuple[str, ...] = Field(description="names of the candidates that no other beats in accuracy and latency")
 
 

@@ -8,21 +8,25 @@ from pipeline.config import RunConfig
 from pipeline.data import load_data
 from pipeline.models import architecture_of, build_model, example_input, load_checkpoint
 from pipeline.records import Architecture
+from pipeline.removal import removal_signal
 from pipeline.store import make_folder
 
 
 def preflight(config: RunConfig) -> Architecture:
-    """Check output folder, data, classes, model, checkpoint and that something can be cut; returns the architecture.
+    """Check output folder, data, classes, removal signal, model, checkpoint and that something can be cut.
 
+    Returns the architecture. Every group is cut on trial, so what is found here is what will be scored.
     Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
     """
     make_folder(config.output)
     data = load_data(config.data, config.seed)
     calibrate(config.data, config.calibrate, config.seed)
+    removal_signal(config.score)
     architecture = architecture_of(config.model, data)
     with torch.random.fork_rng(devices=[]):
         model = build_model(architecture)
     if config.model.checkpoint:
         load_checkpoint(model, config.model.checkpoint)
-    fair_pruner.find_groups(model, example_input(architecture, batch=2), config.model.ignore)
+    inputs = example_input(architecture, batch=2)
+    fair_pruner.find_groups(model, inputs, config.model.ignore, embedding=config.model.embedding)
     return architecture

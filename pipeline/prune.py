@@ -1,20 +1,25 @@
-"""Stage: cut the dense model by a plan."""
+"""Stage: cut a model by a plan."""
 
 import fair_pruner
+from fair_pruner import PruningPlan
 from pipeline.errors import StageError
 from pipeline.models import cost_fields, example_input, load_model, save_weights
-from pipeline.records import ModelRecord, PlanRecord, timed
+from pipeline.records import FileRef, ModelRecord, PlanRecord, timed
 from pipeline.store import Store
 
 
 @timed
 def prune(model: ModelRecord, plan: PlanRecord, store: Store) -> ModelRecord:
-    """A smaller model with the dense weights of the units that stay; nothing is trained.
+    """A smaller model with the weights of the units that stay; nothing is trained.
 
-    Raises StageError if the cut model does not cost what the plan predicted.
+    The plan speaks of the dense model. Of a model that has been cut before goes what the plan still asks for, and the new
+    record has the whole plan, so that it is rebuilt in one go. Raises StageError if the cut model does not cost what the
+    plan predicted.
     """
-    pruning_plan = fair_pruner.PruningPlan.from_json(store.path(plan.plan).read_text())
-    network = fair_pruner.remove(load_model(model, store), pruning_plan, example_input=example_input(model.architecture, batch=2))
+    left = whole = _plan(plan.plan, store)
+    if model.plan:
+        left = fair_pruner.remainder(whole, _plan(model.plan, store))
+    network = fair_pruner.remove(load_model(model, store), left, example_input=example_input(model.architecture, batch=2))
     record = ModelRecord(
         parents=(model.digest, plan.digest),
         stage="pruned",
@@ -29,3 +34,7 @@ def prune(model: ModelRecord, plan: PlanRecord, store: Store) -> ModelRecord:
             f"{plan.macs}; please report this model"
         )
     return record
+
+
+def _plan(ref: FileRef, store: Store) -> PruningPlan:
+    return PruningPlan.from_json(store.path(ref).read_text())

@@ -90,7 +90,10 @@ class Epoch(Value):
 
 
 class ModelRecord(Record):
-    """A network: architecture, plan to replay on it (none if dense), weights. `macs` are for one image."""
+    """A network: architecture, plan to replay on it (none if dense), weights. `macs` are for one image.
+
+    After several rounds the plan is that of all rounds together, in the dense numbering; `history` is the last round's.
+    """
 
     stage: Literal["dense", "pruned", "recalibrated", "finetuned"]
     architecture: Architecture
@@ -110,36 +113,86 @@ class CalibrationSet(Record):
 
 
 class ScoreRecord(Record):
-    """Scores of all groups: a fair_pruner ScoreTable as JSON."""
+    """Scores of all groups: a fair_pruner ScoreTable as JSON, and how they were taken.
+
+    `removal` is the signal's name, or the package.module:function that computed it; `source` the digest of that one's file.
+    """
 
     table: FileRef
     groups: int
     units: int
+    removal: str
+    source: str = ""
+    observe: str
+    aggregate: str
+    protection: str
+    samples: int
+    classes: int
+
+
+class Goal(Value):
+    """What one candidate is cut to: a number of the rule (tolerance, pruning ratio), or a budget.
+
+    A budget's `value` is a share of the dense model if it is a float, else a number.
+    """
+
+    quantity: Literal["tolerance", "ratio", "macs", "params", "bytes"]
+    value: int | float
+
+    @property
+    def name(self) -> str:
+        """As the candidate is called."""
+        return f"{self.quantity}-{self.value}"
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether a number of the rule has to be found for it."""
+        return self.quantity not in ("tolerance", "ratio")
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.value}"
 
 
 class Depth(Value):
-    """What a plan does to one group."""
+    """What a plan does to one group; the masses are as in PlanRecord. After several rounds `total_mass` is the first one's."""
 
     group: str
+    kind: str
     units: int
     removed: int
     tod: float
     removed_mass: float
     mass_bound: float
+    random_mass: float
     total_mass: float
 
 
 class PlanRecord(Record):
-    """A fair_pruner PruningPlan as JSON, and what it will cost. MACs are for one image; bytes are of the stored weights."""
+    """A fair_pruner PruningPlan as JSON, and what it will cost. MACs are for one image; bytes are of the stored weights.
+
+    `tolerance` is the rule's number: the one asked for, or the one found for a budget (of several rounds the largest);
+    `limit` is that budget as a number. R-masses are summed over groups and rounds: what goes, what that cannot
+    exceed, what removal at random and a uniform plan would take for as many units. `exchange_margin` is `uniform_mass` -
+    `removed_mass`.
+    """
 
     plan: FileRef
+    goal: Goal
+    rule: Literal["tod", "uniform", "global"]
+    rounds: int = Field(description="cuts that led to it")
     tolerance: float
+    limit: int | None
     depths: tuple[Depth, ...]
     units: int
     units_removed: int
     params: int
     macs: int
     weights_bytes: int
+    removed_mass: float
+    mass_bound: float
+    random_mass: float
+    uniform_mass: float
+    exchange_margin: float
 
 
 class Parity(Value):
@@ -152,6 +205,23 @@ class Parity(Value):
     top1_agreement: float
 
 
+class Preprocessing(Value):
+    """How a decoded image becomes the model's input, in the order of the fields; `pipeline.preprocess` does it.
+
+    `resize` is the shorter side in pixels, `crop` (height, width) from the centre; none: not done. Then
+    (pixel * scale - mean) / std, where mean and std have one value a channel. With `normalised_by_dataset` the data set's
+    own code does all this, and the other fields say nothing about it.
+    """
+
+    channels: int
+    resize: int | None = None
+    crop: tuple[int, int] | None = None
+    scale: float = 1 / 255
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    normalised_by_dataset: bool = False
+
+
 class OnnxRecord(Record):
     """An exported model, run in ONNX Runtime and found equal to torch (`verified`)."""
 
@@ -162,8 +232,7 @@ class OnnxRecord(Record):
     output_name: str
     input_shape: tuple[int, int, int]
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocessing: Preprocessing
     parity: Parity
 
 

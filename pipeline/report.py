@@ -6,17 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline.curve_figure import CURVES, curves_figure
 from pipeline.errors import InputError
 from pipeline.figures import depth_figure, pareto_figure
 from pipeline.findings import batch_sizes, pareto, series_of
 from pipeline.measurements import Candidate, LatencyReport, RunReport
-from pipeline.records import digest_of, timed
+from pipeline.rankings import ranking_of
+from pipeline.records import PlanRecord, ScoreRecord, digest_of, timed
 from pipeline.report_text import report_text
 from pipeline.store import Store, make_folder
 
 MARK = ".fair-pruner"  # lies in every folder that this stage made, and in no other
 PLACED = frozenset({"model.onnx", "model.engine", "plan.json", "model.safetensors"})
-DEPTH_FIGURE = re.compile(r"depth-[0-9.e+-]+\.png")
+DEPTH_FIGURE = re.compile(r"depth-(ratio-|macs-|params-|bytes-)?[0-9.e+-]+\.png")
 
 
 @timed
@@ -26,11 +28,15 @@ def report(
     config: dict[str, Any],
     candidates: tuple[Candidate, ...],
     latency: LatencyReport,
+    scores: ScoreRecord,
+    plans: tuple[PlanRecord, ...],
     flow_run_id: str,
     git_commit: str,
     store: Store,
 ) -> RunReport:
     """Write report.json, report.md, the figures and one folder per candidate into `folder`; candidates[0] is the dense model.
+
+    `scores` are those of the dense model and `plans` the first cuts: the figure of the ToD curves shows both.
 
     A candidate's folder holds model.onnx, model.safetensors, and if there are any plan.json and model.engine: hard links into
     the store, or copies where links cannot be made. What an earlier report left in `folder` is replaced; nothing that this
@@ -42,7 +48,7 @@ def report(
     first = batch_sizes(latency)[0]
     front = pareto([(c.onnx_test.top1, series_of(latency, c.name, first).p50_ms) for c in candidates])
     result = RunReport(
-        parents=_lineage(candidates, latency),
+        parents=_lineage(candidates, latency, scores),
         name=name,
         folder=str(folder),
         config=config,
@@ -51,12 +57,13 @@ def report(
         flow_run_id=flow_run_id,
         candidates=candidates,
         latency=latency,
+        scores=scores,
         pareto=tuple(candidates[index].name for index in front),
     )
-    images = {"pareto.png": pareto_figure(result)}
+    images = {"pareto.png": pareto_figure(result), CURVES: curves_figure(ranking_of(scores, store).groups, plans, name)}
     for candidate in candidates:
         if candidate.plan:
-            images[f"depth-{candidate.plan.tolerance}.png"] = depth_figure(candidate.plan, name)
+            images[f"depth-{candidate.name.removeprefix('tolerance-')}.png"] = depth_figure(candidate.plan, name)
     text = report_text(result, tuple(images))
     files = {candidate.name: _files(candidate, store) for candidate in candidates}
     make_folder(folder)
@@ -73,13 +80,13 @@ def report(
     return result
 
 
-def _lineage(candidates: tuple[Candidate, ...], latency: LatencyReport) -> tuple[str, ...]:
+def _lineage(candidates: tuple[Candidate, ...], latency: LatencyReport, scores: ScoreRecord) -> tuple[str, ...]:
     """Digests of every record that the report says something about, candidate by candidate."""
     records = []
     for c in candidates:
         evaluations = (c.recalibrated_validation, c.torch_validation, c.torch_test, c.onnx_test)
         records += [record for record in (c.plan, c.model, c.onnx, c.engine, *evaluations) if record]
-    return tuple(dict.fromkeys(record.digest for record in (*records, latency)))
+    return tuple(dict.fromkeys(record.digest for record in (scores, *records, latency)))
 
 
 def _files(candidate: Candidate, store: Store) -> dict[str, Path]:

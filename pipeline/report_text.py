@@ -1,15 +1,26 @@
 """report.md: what a sweep found, in words and tables for somebody who sees it for the first time."""
 
 from collections.abc import Iterable, Sequence
+from textwrap import fill
 
+from fair_pruner.ranking import number_name
+from pipeline.curve_figure import CURVES
 from pipeline.findings import batch_sizes, series_of, wilson
 from pipeline.headline import headline, interval, points
 from pipeline.measurements import RunReport
 from pipeline.records import EngineRecord, PlanRecord
 
 DIGITS = 12  # of a digest, as many as tell records apart; report.json has all 64
+NUMBER_NOTES = {
+    "tod": "The tolerance is the one setting: the larger, the deeper the cut.",
+    "uniform": "This is a baseline: the pruning ratio is the share of units that every group loses.",
+    "global": "This is a baseline: the pruning ratio is the share of all units that goes, those of lowest signal first.",
+}
+BUDGET_NOTE = " Each candidate is cut at the smallest {number} that keeps it within its budget."
+ROUNDS_NOTE = """ Candidates were cut in up to {rounds} rounds, with scores, recalibration and fine-tuning in each; the
+{number} is the largest of the rounds."""
 SIZE_NOTE = """\
-The tolerance is the one setting: the larger, the deeper the cut. MACs are multiply-accumulates for one image; shares in
+{setting} MACs are multiply-accumulates for one image; shares in
 brackets are of the dense model. 1 MB is 1,000,000 bytes. A star marks what no other candidate beats in both accuracy and
 median latency at batch {batch_size}."""
 ACCURACY_NOTE = """\
@@ -25,11 +36,15 @@ ENGINE_NOTE = """\
 No latency in this report comes from an engine: all of it was measured with the ONNX files on the CPU."""
 GUARANTEE_NOTE = """\
 The R-Score of a unit estimates how much the loss changes without it; the R-mass is their sum, here over all groups. By the
-ranks alone the removed mass cannot exceed the bound. The last column is what removing as many units of each group at random
-would take on average."""
+ranks alone the removed mass cannot exceed the bound. "At random" is what removing as many units of each group would take on
+average, "uniform" what cutting every group by the same share would take for as many units in all. The margin is uniform minus
+removed: with a plus the plan takes less of what the loss notices than uniform pruning, with a minus it takes more. plan.json
+and report.json have all of it group by group."""
+SEVERAL_ROUNDS_NOTE = " Masses are summed over the rounds, each by its own scores; the share is of the first round's."
 RECALL_NOTE = """\
 An unchanged mean can hide a class that suffers. Recall is the share of a class's test images that are recognised; classes
 count from 0. The weakest class of the dense model is {worst} with {recall:.2%}. All values are in report.json."""
+ABOUT = {CURVES: "ToD at every depth of every group, and where it was cut"}
 LINEAGE_NOTE = """\
 The first {digits} digits of each record's digest: the same inputs give the same digests. This report: `{report}`, the
 measurement: `{latency}`."""
@@ -47,7 +62,7 @@ def report_text(report: RunReport, figures: Sequence[str]) -> str:
         _conditions(report),
         _engines(report),
         _guarantee(report),
-        *(f"![units kept and removed per group]({name})" for name in figures[1:]),
+        *(f"![{ABOUT.get(name, 'units kept and removed per group')}]({name})" for name in figures[1:]),
         _recall(report),
         _lineage(report),
     )
@@ -64,15 +79,21 @@ def _sizes(report: RunReport) -> str:
     for c in report.candidates:
         row = (
             c.name + (" *" if c.name in report.pareto else ""),
-            str(c.tolerance) if c.tolerance is not None else "-",
+            f"{c.tolerance:.4g}" if c.tolerance is not None else "-",
             f"{c.plan.units_removed / c.plan.units:.1%} ({c.plan.units_removed} of {c.plan.units})" if c.plan else "-",
             f"{c.model.params:,} ({c.model.params / dense.params:.0%})",
             f"{c.model.macs:,} ({c.model.macs / dense.macs:.0%})",
             f"{c.onnx.file.size_bytes / 1e6:.3f}",
         )
         rows.append(row)
-    titles = ("candidate", "tolerance", "units removed", "params", "MACs", "ONNX [MB]")
-    return _section("Size", SIZE_NOTE.format(batch_size=batch_sizes(report.latency)[0]), titles, rows)
+    plans = [c.plan for c in report.candidates if c.plan]
+    rule = plans[0].rule if plans else "tod"
+    rounds, number = max((plan.rounds for plan in plans), default=1), number_name(rule)
+    setting = NUMBER_NOTES[rule]
+    setting += BUDGET_NOTE.format(number=number) if any(plan.goal.is_budget for plan in plans) else ""
+    setting += ROUNDS_NOTE.format(rounds=rounds, number=number) if rounds > 1 else ""
+    titles = ("candidate", number, "units removed", "params", "MACs", "ONNX [MB]")
+    return _section("Size", SIZE_NOTE.format(setting=setting, batch_size=batch_sizes(report.latency)[0]), titles, rows)
 
 
 def _accuracy(report: RunReport) -> str:
@@ -139,6 +160,8 @@ def _conditions(report: RunReport) -> str:
         "counts this run's own training",
         f"images: {dense.onnx_test.samples} test, {dense.torch_validation.samples} validation, "
         f"{dense.onnx.parity.samples} to compare ONNX with torch",
+        f"scores: {report.scores.removal}, read at the {report.scores.observe}, {report.scores.aggregate} over the layers of a "
+        f"group; {report.scores.protection} R-Score; {report.scores.samples} images of {report.scores.classes} classes",
         f"code: git commit {report.git_commit or 'unknown'}, config {report.config_digest[:DIGITS]}, "
         f"Prefect flow run {report.flow_run_id or 'none'}",
     )
@@ -165,16 +188,24 @@ def _engines(report: RunReport) -> str:
 
 
 def _guarantee(report: RunReport) -> str:
-    rows = [_mass(c.name, c.plan) for c in report.candidates if c.plan]
-    titles = ("candidate", "R-mass removed", "share of all", "bound", "random removal would expect")
-    return _section("What the plan guarantees", GUARANTEE_NOTE, titles, rows)
+    plans = [(c.name, c.plan) for c in report.candidates if c.plan]
+    note = GUARANTEE_NOTE + (SEVERAL_ROUNDS_NOTE if any(plan.rounds > 1 for _, plan in plans) else "")
+    titles = ("candidate", "R-mass removed", "share of all", "bound", "at random", "uniform", "margin against uniform")
+    return _section("What the plan guarantees", note, titles, [_mass(name, plan) for name, plan in plans])
 
 
 def _mass(name: str, plan: PlanRecord) -> tuple[str, ...]:
-    removed, total = sum(depth.removed_mass for depth in plan.depths), sum(depth.total_mass for depth in plan.depths)
-    bound = sum(depth.mass_bound for depth in plan.depths)
-    random = sum(depth.total_mass * depth.removed / depth.units for depth in plan.depths)
-    return name, f"{removed:.4g}", f"{removed / total:.1%}" if total else "-", f"{bound:.4g}", f"{random:.4g}"
+    total, margin = sum(depth.total_mass for depth in plan.depths), plan.exchange_margin
+    words = "removes less" if margin > 0 else "removes more" if margin < 0 else "the same"
+    return (
+        name,
+        f"{plan.removed_mass:.4g}",
+        f"{plan.removed_mass / total:.1%}" if total else "-",
+        f"{plan.mass_bound:.4g}",
+        f"{plan.random_mass:.4g}",
+        f"{plan.uniform_mass:.4g}",
+        f"{margin:+.4g} ({words})",
+    )
 
 
 def _recall(report: RunReport) -> str:
@@ -204,4 +235,4 @@ def _section(title: str, note: str, titles: Sequence[str], rows: Iterable[Sequen
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join((f"## {title}", "", note, "", lines[0], rule, *lines[1:]))
+    return "\n".join((f"## {title}", "", fill(note, 130), "", lines[0], rule, *lines[1:]))

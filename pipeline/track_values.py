@@ -10,6 +10,7 @@ from pipeline.measurements import Candidate, RunReport
 from pipeline.records import digest_of
 
 FORBIDDEN = re.compile(r"[^\w\-. ]")  # in the name of a metric; a slash is left to group them
+MASSES = ("removed_mass", "mass_bound", "random_mass", "uniform_mass", "exchange_margin")
 PER_CLASS_LIMIT = 100  # recall class by class only up to here: more charts than that nobody reads
 
 
@@ -82,6 +83,7 @@ def candidate_params(candidate: Candidate) -> dict[str, str]:
     values = {
         "candidate": candidate.name,
         "tolerance": "dense" if candidate.tolerance is None else f"{candidate.tolerance:.6g}",
+        **_plan_params(candidate),
         "architecture": f"{architecture.source}:{architecture.name}",
         "stage": candidate.model.stage,
         "opset": str(candidate.onnx.opset),
@@ -90,6 +92,12 @@ def candidate_params(candidate: Candidate) -> dict[str, str]:
         "engine_precision": engine.precision,
     }
     return {name: value for name, value in values.items() if value}
+
+
+def _plan_params(candidate: Candidate) -> dict[str, str]:
+    """How it was cut; nothing for the dense model."""
+    plan = candidate.plan
+    return {"rule": plan.rule, "goal": str(plan.goal), "rounds": str(plan.rounds)} if plan else {}
 
 
 def candidate_metrics(report: RunReport, candidate: Candidate) -> dict[str, float]:
@@ -120,9 +128,9 @@ def candidate_metrics(report: RunReport, candidate: Candidate) -> dict[str, floa
     if candidate.plan:
         plan = candidate.plan
         metrics |= {"tolerance": plan.tolerance, "units": plan.units, "units_removed": plan.units_removed}
-        metrics["removed_mass"] = sum(depth.removed_mass for depth in plan.depths)
-        metrics["mass_bound"] = sum(depth.mass_bound for depth in plan.depths)
+        metrics |= {name: getattr(plan, name) for name in MASSES}
         metrics |= {_key("units_removed_of", depth.group): depth.removed for depth in plan.depths}
+        metrics |= {_key("tod_of", depth.group): depth.tod for depth in plan.depths}
     if engine.file:
         metrics["engine_bytes"] = engine.file.size_bytes
     if engine.build_seconds is not None:

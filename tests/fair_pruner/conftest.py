@@ -3,14 +3,48 @@
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import VisionTransformer, resnet18
 
-from fair_pruner import GroupPlan, PruningPlan, find_groups
+from fair_pruner import GroupPlan, PruningPlan, cut, find_groups
+from fair_pruner.attention import heads_open
 from pipeline.builtin_models import MLP, VGG, CifarResNet
 
 Batches = list[tuple[Tensor, Tensor]]
+
+
+class RowByRow(nn.Module):
+    """A recurrent classifier that reads an image row by row."""
+
+    def __init__(self, kind: type[nn.RNNBase], use: str, layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.use = use
+        self.embed = nn.Linear(8, 8)
+        self.cells = kind(8, 12, layers, bidirectional=bidirectional, batch_first=True)
+        self.fc = nn.Linear(12 * (1 + bidirectional), 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, state = self.cells(self.embed(x.squeeze(1)).relu())
+        if self.use == "steps":
+            return self.fc(steps.mean(dim=1))
+        state = state[0] if isinstance(state, tuple) else state
+        return self.fc(torch.cat([state[-2], state[-1]], dim=1) if self.cells.bidirectional else state[-1])
+
+
+def blocks_of_channels() -> nn.Module:
+    """Grouped and depthwise convolutions, of which blocks go as a whole."""
+    layers = [nn.Conv2d(3, 12, 1), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 12, 3, groups=4), nn.BatchNorm2d(12), nn.ReLU()]
+    layers += [nn.Conv2d(12, 10, 1), nn.Conv2d(10, 10, 3, groups=10), nn.SiLU(inplace=True), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(10, 10))
+
+
+def small_convnext() -> nn.Module:
+    """With a layer scale that lets the blocks count from the start."""
+    sizes = {"depths": (1, 1, 1, 1), "dims": (8, 12, 16, 20)}
+    model: nn.Module = timm.create_model("convnext_atto", num_classes=10, ls_init_value=1.0, **sizes)
+    return model
 
 
 def flattening_vgg() -> nn.Module:
@@ -26,6 +60,12 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "resnet8": (lambda: CifarResNet(8, 1, 10), (1, 12, 12)),
     "resnet20": (lambda: CifarResNet(20, 1, 10), (1, 12, 12)),
     "torchvision resnet18": (lambda: resnet18(num_classes=10), (3, 32, 32)),
+    "lstm, both directions": (lambda: RowByRow(nn.LSTM, "state", 2, bidirectional=True), (1, 6, 8)),
+    "gru": (lambda: RowByRow(nn.GRU, "steps"), (1, 6, 8)),
+    "grouped and depthwise": (lambda: blocks_of_channels(), (3, 12, 12)),
+    "torchvision vit": (lambda: VisionTransformer(16, 8, 2, 4, 32, 48, num_classes=10), (3, 16, 16)),
+    "timm convnext": (lambda: small_convnext(), (3, 32, 32)),
+    "timm vit": (lambda: timm.create_model("vit_tiny_patch16_224", num_classes=10, img_size=32, depth=2), (3, 32, 32)),
     "vgg with flatten": (lambda: flattening_vgg(), (3, 8, 8)),
 }
 
@@ -72,10 +112,6 @@ def random_plan(model: nn.Module, example: Tensor, share: float = 0.4) -> Prunin
 
 def silence(model: nn.Module, example: Tensor, plan: PruningPlan) -> None:
     """Zero the outgoing weights of the units that a plan removes: then the output must not move when they go."""
-    pruned = {group.name: set(group.pruned) for group in plan.groups}
-    with torch.no_grad():
-        for group in find_groups(model, example):
-            for side in group.sides:
-                if side.side == "in":
-                    gone = [channel for channel, unit in enumerate(side.unit_of) if unit in pruned[group.name]]
-                    model.get_submodule(side.layer).weight[:, gone] = 0
+    groups = find_groups(model, example)
+    with heads_open(model):
+        cut.silence(model, groups, {group.name: group.pruned for group in plan.groups})

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import VisionTransformer, resnet18
 
-from fair_pruner import NothingToPruneError, UnsupportedModelError, find_groups
+from fair_pruner import Group, NothingToPruneError, UnsupportedModelError, find_groups
+from fair_pruner.groups import cuttable_copy
+from fair_pruner.layers import Recurrent, is_depthwise, produces
+from fair_pruner.trial import failing
 from pipeline.builtin_models import MLP, CifarResNet
 
 
@@ -15,7 +20,7 @@ def test_residual_streams_are_one_group_with_all_their_producers() -> None:
         "layer2.0.conv2",
         "layer2.1.conv2",
     }
-    assert {p.gate for p in groups["layer2.0.conv2"].producers} == {
+    assert {p.gate.layer for p in groups["layer2.0.conv2"].producers} == {
         "layer2.0.shortcut.1",
         "layer2.0.bn2",
         "layer2.1.bn2",
@@ -25,15 +30,22 @@ def test_residual_streams_are_one_group_with_all_their_producers() -> None:
 
 def test_every_producer_but_the_classifier_is_in_exactly_one_group(family: tuple[nn.Module, Tensor]) -> None:
     model, example = family
-    producers = [producer.layer for group in find_groups(model, example) for producer in group.producers]
-    layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    groups = find_groups(model, example, embedding=True)
+    producers = [producer.layer for group in groups for producer in group.producers]
+    opened = cuttable_copy(model)
+    assert all(produces(layer) or isinstance(layer, Recurrent) for layer in map(opened.get_submodule, producers))
+    layers = [
+        name
+        for name, layer in opened.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.RNNBase) and not is_depthwise(layer)
+    ]
     assert sorted(producers) == sorted(layers[:-1])
 
 
 def test_units_map_to_features_behind_a_flatten() -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(12, 2))
     (group,) = find_groups(model, torch.zeros(2, 1, 4, 4))
-    (consumer,) = [side for side in group.sides if side.side == "in"]
+    (consumer,) = [part for part in group.slices if part.reads]
     assert consumer.unit_of == (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2)
 
 
@@ -57,19 +69,52 @@ class Shared(nn.Module):
 
 
 def test_what_cannot_be_cut_is_left_alone() -> None:
-    grouped = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(32, 2))
-    with pytest.raises(NothingToPruneError, match="grouped convolution"):
-        find_groups(grouped, torch.zeros(2, 1, 6, 6))
     with pytest.raises(NothingToPruneError, match="runs 2 times"):
         find_groups(Shared(), torch.zeros(2, 4))
-    with pytest.raises(NothingToPruneError, match="PReLU"):
-        find_groups(nn.Sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 2)), torch.zeros(2, 4))
+    normed = nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(128, 2))
+    with pytest.raises(NothingToPruneError, match="1 is a GroupNorm"):
+        find_groups(normed, torch.zeros(2, 1, 6, 6))
+
+
+def test_blocks_of_a_grouped_convolution_are_units_on_both_sides() -> None:
+    grouped = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 3, groups=2), nn.Flatten(), nn.Linear(16, 2))
+    (group,) = find_groups(grouped, torch.zeros(2, 1, 6, 6))
+    assert (group.units, group.channels) == (2, 4)
+    by_tensor = {(part.tensor, part.dim): part.unit_of for part in group.slices}
+    assert by_tensor["0.weight", 0] == (0, 0, 0, 0, 1, 1, 1, 1)
+    assert by_tensor["1.weight", 0] == (0, 0, 1, 1)
+
+
+def test_the_width_behind_layer_norms_is_cut_on_request_only() -> None:
+    model, example = VisionTransformer(16, 8, 1, 2, 8, 12, num_classes=3), torch.zeros(2, 3, 16, 16)
+    assert {group.kind for group in find_groups(model, example)} == {"head", "channel"}
+    assert {group.kind for group in find_groups(model, example, embedding=True)} == {"head", "channel", "width"}
+
+
+def test_a_group_that_does_not_hold_together_is_found_out() -> None:
+    model, example = CifarResNet(8, 1, 10), torch.randn(2, 1, 8, 8)
+    groups = find_groups(model, example)
+    assert failing(cuttable_copy(model), example, groups) == {}
+    for wrong in (shifted, without_reader):
+        broken = [wrong(group) if group.name == "layer1.0.conv1" else group for group in groups]
+        assert failing(cuttable_copy(model), example, broken).keys() == {"layer1.0.conv1"}
+
+
+def shifted(group: Group) -> Group:
+    """The units that the next layer reads are one place off."""
+    slices = [replace(part, unit_of=part.unit_of[1:] + part.unit_of[:1]) if part.reads else part for part in group.slices]
+    return replace(group, slices=tuple(slices))
+
+
+def without_reader(group: Group) -> Group:
+    """The next layer is forgotten."""
+    return replace(group, slices=tuple(part for part in group.slices if not part.reads))
 
 
 def test_a_model_without_hidden_layers_raises() -> None:
     with pytest.raises(NothingToPruneError, match="it is the model's output"):
         find_groups(MLP(16, 4, hidden=()), torch.zeros(2, 1, 4, 4))
-    with pytest.raises(NothingToPruneError, match="no convolution or linear layer"):
+    with pytest.raises(NothingToPruneError, match="no convolution, linear or recurrent layer"):
         find_groups(nn.Flatten(), torch.zeros(2, 1, 4, 4))
 
 

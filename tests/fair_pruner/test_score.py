@@ -1,6 +1,7 @@
 import copy
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fair_pruner import CalibrationError, ScoreTable, SettingError, UnsupportedModelError, find_groups, score
-from fair_pruner.groups import Group
+from fair_pruner.attention import heads_open
+from fair_pruner.structure import Group, Point
 from fair_pruner.u_score import project, u_score
 
 Family = tuple[nn.Module, Tensor]
@@ -82,32 +84,42 @@ def test_scores_do_not_depend_on_how_the_data_is_batched(small: Family, make_bat
 def test_the_data_is_passed_over_once(small: Family, make_batches: MakeBatches) -> None:
     model, example = small
     runs = []
-    model.register_forward_hook(lambda *_: runs.append(1))
+    model.register_forward_hook(lambda module, *_: runs.append(1) if module is model else None)
 
     def once() -> Iterator[tuple[Tensor, Tensor]]:
         yield from make_batches(example, 4, count=3)
 
-    find_groups(model, example)
-    tracing = len(runs)
     score(model, once(), example_input=example, projections=2)
-    assert len(runs) - tracing == tracing + 3  # tracing again, and every batch once
+    assert len(runs) == 1 + 3  # the example to see how much memory a step takes, and every batch once
 
 
 def loss_with_gate(model: nn.Module, group: Group, unit: int, gate: float, batches: list[tuple[Tensor, Tensor]]) -> float:
     """Mean loss with unit `unit` of `group` multiplied by `gate` behind every producer."""
 
-    def scale(unit_of: Tensor) -> Callable[..., Tensor]:
-        factors = torch.ones(len(unit_of), dtype=torch.float64).masked_fill(unit_of == unit, gate)
-        return lambda module, inputs, out: out * (factors if out.dim() == 2 else factors[:, None, None])
+    def scaled(output: Any, point: Point) -> Any:
+        if isinstance(output, tuple) and len(output) == 2:  # steps and state of a recurrent layer
+            steps, state = output
+            cells = replace(point, unit_of=point.unit_of[: len(set(point.unit_of))])
+            last = (scaled(state[0], cells), state[1]) if isinstance(state, tuple) else scaled(state, cells)
+            return scaled(steps, point), last
+        if isinstance(output, tuple):
+            return (scaled(output[0], point),)
+        shape = [1] * output.dim()
+        shape[point.dim] = -1
+        factors = torch.ones(len(point.unit_of), dtype=torch.float64)
+        return output * factors.masked_fill(torch.tensor(point.unit_of) == unit, gate).view(shape)
 
-    hooks = [
-        model.get_submodule(producer.gate).register_forward_hook(scale(torch.tensor(producer.unit_of)))
-        for producer in group.producers
-    ]
-    with torch.no_grad():
+    with heads_open(model), torch.no_grad():
+        hooks: list[Any] = []
+        for point in (producer.gate for producer in group.producers):
+            layer = model.get_submodule(point.layer)
+            if point.side == "in":
+                hooks.append(layer.register_forward_pre_hook(lambda _, inputs, point=point: scaled(inputs, point)))
+            else:
+                hooks.append(layer.register_forward_hook(lambda _, __, output, point=point: scaled(output, point)))
         losses = [F.cross_entropy(model(x), y, reduction="sum").item() for x, y in batches]
-    for hook in hooks:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return sum(losses) / sum(len(y) for _, y in batches)
 
 

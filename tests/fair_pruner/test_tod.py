@@ -4,11 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fair_pruner import SettingError, tod_curve
-from fair_pruner.tod import depth_at
+from fair_pruner.tod import tolerance_by_depth
 
 # few distinct values, so that ties are common
 vectors = st.integers(1, 40).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 12).map(float), min_size=n, max_size=n)] * 2))
-tolerances = st.floats(0.001, 1.0)
 
 
 def brute_force(u: list[float], r: list[float]) -> list[float]:
@@ -24,25 +23,12 @@ def test_curve_equals_the_intersection_of_the_sets(scores: tuple[list[float], li
     assert tod_curve(torch.tensor(u), torch.tensor(r)).tolist() == brute_force(u, r)
 
 
-@given(vectors, tolerances)
-@settings(max_examples=500, deadline=None)
-def test_depth_is_the_largest_within_tolerance_and_never_beyond_the_cap(
-    scores: tuple[list[float], list[float]], tolerance: float
-) -> None:
-    u, r = scores
-    curve = tod_curve(torch.tensor(u), torch.tensor(r))
-    n = len(u)
-    depth = depth_at(curve, tolerance, limit=n)
-    assert depth == max(m for m in range(n + 1) if curve[m] <= tolerance)
-    assert depth <= n / (2 - tolerance) + 1e-9
-
-
-@given(vectors, tolerances, tolerances)
+@given(vectors, st.integers(0, 40))
 @settings(max_examples=300, deadline=None)
-def test_a_larger_tolerance_never_cuts_less(scores: tuple[list[float], list[float]], one: float, other: float) -> None:
-    curve = tod_curve(*map(torch.tensor, scores))
-    low, high = sorted((one, other))
-    assert depth_at(curve, low, len(curve) - 1) <= depth_at(curve, high, len(curve) - 1)
+def test_the_tolerance_of_a_depth_is_the_least_that_is_still_to_come(scores: tuple[list[float], list[float]], limit: int) -> None:
+    curve = brute_force(*scores)[: limit + 1]
+    needed = tolerance_by_depth(tod_curve(*map(torch.tensor, scores)), limit).tolist()
+    assert needed == [min(curve[m:]) for m in range(len(curve))]
 
 
 @given(st.permutations(range(9)), st.permutations(range(9)), st.permutations(range(9)))

@@ -41,6 +41,32 @@ BAD_INPUT: dict[str, tuple[Change, str]] = {
     "unknown key": (lambda _: {"trian": {}}, "unknown key trian"),
     "tolerance of zero": (lambda _: {"allocate": {"tolerances": [0.0]}}, "allocate.tolerances.0 = 0.0 is refused"),
     "tolerance above one": (lambda _: {"allocate": {"tolerances": [1.2]}}, "allocate.tolerances.0 = 1.2 is refused"),
+    "tolerances and budgets": (
+        lambda _: {"allocate": {"tolerances": [0.1], "budgets": [{"macs": 0.5}]}},
+        "both tolerances and budgets are given; keep one of them",
+    ),
+    "budget of two": (
+        lambda _: {"allocate": {"budgets": [{"macs": 0.5, "params": 0.5}]}},
+        "a budget names exactly one of macs, params and bytes, not 2",
+    ),
+    "budget above one": (
+        lambda _: {"allocate": {"budgets": [{"macs": 1.5}]}},
+        "macs = 1.5 is refused: Value error, a budget is a share of the dense model in (0, 1] or a whole number",
+    ),
+    "too many rounds": (lambda _: {"allocate": {"rounds": 11}}, "allocate.rounds = 11 is refused"),
+    "unknown rule": (lambda _: {"allocate": {"rule": "tods"}}, "allocate.rule = 'tods' is refused"),
+    "unknown removal signal": (
+        lambda _: {"score": {"removal": "wassertein"}},
+        "score.removal = 'wassertein' is refused: Value error, choose one of wasserstein, l1",
+    ),
+    "removal function that is not there": (
+        lambda _: {"score": {"removal": "math:signal"}},
+        "score.removal: math has no signal",
+    ),
+    "removal that is no function": (
+        lambda _: {"score": {"removal": "math:pi"}},
+        "score.removal: math:pi is no function; it must take a group and the model",
+    ),
     "unknown model": (lambda _: {"model": {"name": "vgg19000"}}, "model vgg19000 is unknown to builtin; did you mean vgg?"),
     "unknown data set": (lambda _: {"data": {"name": "digit"}}, "data.name = 'digit' is refused: Input should be 'digits'"),
     "wrong number of classes": (
@@ -81,7 +107,7 @@ BAD_INPUT: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("command", ["run", "plan", "explain"])
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, case: str, command: str) -> None:
     change, message = BAD_INPUT[case]
@@ -117,22 +143,92 @@ def test_the_tolerances_option_wins(tmp_path: Path) -> None:
     assert "allocate.tolerances.1 = 3" in result.stderr
 
 
-def test_plan_shows_what_each_tolerance_costs(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
+def small(folder: Path, **changes: object) -> str:
+    """The path of a config of seconds."""
+    path = folder / "config.yaml"
     values = {
-        "output": str(tmp_path / "runs"),
+        "name": "small",
+        "output": str(folder / "runs"),
         "model": {"name": "vgg", "kwargs": {"widths": [8, "M", 16]}},
         "train": {"epochs": 1},
         "calibrate": {"per_class": 4},
         "score": {"projections": 4},
         "allocate": {"tolerances": [0.2, 0.7]},
     }
-    path.write_text(yaml.safe_dump(values))
-    result = CliRunner().invoke(app, ["plan", str(path)], env={"COLUMNS": "140"})
+    path.write_text(yaml.safe_dump(values | changes))
+    return str(path)
+
+
+def test_plan_shows_what_each_tolerance_costs(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["plan", small(tmp_path)])
     assert result.exit_code == 0
-    assert "of 24" in result.stdout
-    assert "0.2" in result.stdout
-    assert "0.7" in result.stdout
+    for words in ("of 24", "tolerance-0.2", "tolerance-0.7"):
+        assert words in result.stdout
+    assert "rounds" not in result.stdout
+
+
+def test_plan_shows_budgets_and_the_tolerances_they_need(tmp_path: Path) -> None:
+    path = small(tmp_path, allocate={"budgets": [{"macs": 0.5}, {"params": 1200}], "rounds": 2})
+    result = CliRunner().invoke(app, ["plan", path])
+    assert result.exit_code == 0
+    for words in ("macs-0.5", "params-1200", "tolerance", "the first of 2 rounds"):
+        assert words in result.stdout
+    instead = CliRunner().invoke(app, ["plan", path, "--tolerances", "0.3"])
+    assert "tolerance-0.3" in instead.stdout
+    assert "macs-0.5" not in instead.stdout
+
+
+@pytest.mark.parametrize("command", ["plan", "explain"])
+def test_a_budget_out_of_reach_is_one_sentence_and_exit_code_2(tmp_path: Path, command: str) -> None:
+    result = CliRunner().invoke(app, [command, small(tmp_path, allocate={"budgets": [{"macs": 2}]})])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("fair-pruner: no tolerance brings macs down to 2: ")
+    assert not list((tmp_path / "runs" / "cache").glob("prune-*"))
+    assert not (tmp_path / "runs" / "small").exists()
+
+
+def test_explain_shows_every_group_and_draws_the_curves(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    result = CliRunner().invoke(app, ["explain", path])
+    assert result.exit_code == 0
+    for words in ("features.0", "features.4", "channel", "correlation", "classifier: it is the model's output"):
+        assert words in result.stdout
+    figure = tmp_path / "runs" / "small" / "tod-curves.png"
+    assert str(figure) in result.stdout
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    before = {file.name for file in (tmp_path / "runs" / "cache").iterdir()}
+
+    one = CliRunner().invoke(app, ["explain", path, "--group", "features.4", "--set", "allocate.round_to=8"])
+    assert one.exit_code == 0
+    for words in (
+        "features.4: 16 units (channel)",
+        "ToD at each depth",
+        "tolerance 0.2: ",
+        "at random",
+        "since round_to 8 keeps",
+    ):
+        assert words in one.stdout
+    made = {file.name for file in (tmp_path / "runs" / "cache").iterdir()} - before
+    assert all(name.startswith("allocate-") for name in made)  # model and scores came from the cache
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ("feature.4", "there is no group feature.4; did you mean features.4"),
+        ("???", "there is no group ???; the first are features.0, features.4"),
+        ("classifier", "group classifier is left out: it is the model's output"),
+    ],
+)
+def test_explain_names_the_closest_groups_before_anything_is_trained(tmp_path: Path, group: str, message: str) -> None:
+    result = CliRunner().invoke(app, ["explain", small(tmp_path), "--group", group])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"fair-pruner: {message}")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 def test_doctor_tells_what_works(tmp_path: Path) -> None:
@@ -147,7 +243,7 @@ def test_doctor_tells_what_works(tmp_path: Path) -> None:
 def test_help_is_readable_and_loads_no_torch() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "flows", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "120"})
-    for word in ("run", "plan", "doctor"):
+    for word in ("run", "plan", "explain", "doctor"):
         assert word in result.stdout
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert not loaded & {"torch", "prefect", "mlflow", "onnx", "onnxruntime"}

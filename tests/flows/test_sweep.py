@@ -8,12 +8,13 @@ import pytest
 from flows.plan import plan_all
 from flows.sweep import sweep
 from flows.tasks import cache_key
-from pipeline.config import DataConfig, RunConfig, TrainConfig
+from pipeline.config import DataConfig, RunConfig, ScoreConfig, TrainConfig
 from pipeline.dense import dense
 from pipeline.errors import InputError
 from pipeline.finetune import finetune
 from pipeline.measurements import RunReport
 from pipeline.records import CalibrationSet
+from pipeline.score import score
 from pipeline.store import Store
 
 from .conftest import tiny
@@ -123,6 +124,19 @@ def test_keys_follow_what_decides_a_result_and_nothing_else() -> None:
     assert key != cache_key(finetune, {"model": record.model_copy(update={"per_class": 2}), "config": TrainConfig()})
     assert cache_key(dense, {"data": DataConfig()}) != cache_key(dense, {"data": DataConfig(validation_fraction=0.2)})
     assert key.replace("-", "").isalnum()  # it is a file name
+
+
+def test_a_removal_function_is_known_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "own_signal.py"
+    file.write_text("def signal(group, model):\n    return 0\n")
+    config = ScoreConfig(removal="own_signal:signal")
+    key = cache_key(score, {"config": config})
+    assert key == cache_key(score, {"config": config})
+    file.write_text("def signal(group, model):\n    return 1\n")
+    assert key != cache_key(score, {"config": config})
+    assert key != cache_key(score, {"config": ScoreConfig()})
+    assert cache_key(score, {"config": ScoreConfig()}) != cache_key(score, {"config": ScoreConfig(observe="norm")})
 
 
 def test_the_flow_describes_its_parameters() -> None:

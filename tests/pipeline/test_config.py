@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import AllocateConfig, RunConfig, load_config
+from pipeline.config import AllocateConfig, BudgetConfig, RunConfig, load_config
 from pipeline.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "deploy" / "configs").glob("*.yaml"))
@@ -38,6 +38,17 @@ def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
         ("train: {epoch: 3}\n", (), "unknown key train.epoch"),
         ("train: {epochs: -1}\n", (), "train.epochs = -1 is refused"),
         ("allocate: {tolerances: [0.1, 1.5]}\n", (), "allocate.tolerances.1 = 1.5 is refused"),
+        ("allocate: {tolerances: []}\n", (), "neither tolerances nor budgets are given"),
+        ("allocate: {tolerances: [0.1], budgets: [{macs: 0.5}]}\n", (), "both tolerances and budgets are given"),
+        ("allocate: {budgets: [{macs: 0.5, bytes: 3}]}\n", (), "exactly one of macs, params and bytes, not 2"),
+        ("allocate: {budgets: [{}]}\n", (), "exactly one of macs, params and bytes, not 0"),
+        ("allocate: {budgets: [{mac: 0.5}]}\n", (), "unknown key allocate.budgets.0.mac"),
+        *(
+            (f"allocate: {{budgets: [{{macs: {value}}}]}}\n", (), "a share of the dense model in (0, 1] or a whole number")
+            for value in ("1.5", "0", "-3", "true", ".nan", ".inf", "half", "[1]")
+        ),
+        ("score: {removal: wassertein}\n", (), "choose one of wasserstein, l1, l2"),
+        ("score: {memory_mb: 3}\n", (), "score.memory_mb = 3 is refused"),
         ("engine: {min_batch: 9}\n", (), "min 9 <= opt 8"),
         ("name: ../outside\n", (), "name = '../outside' is refused"),
         ("name: a\n", ("seed",), "not of the form section.key=value"),
@@ -49,6 +60,16 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, overri
         load_config(write(tmp_path, text), overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_budgets_stand_in_place_of_the_default_tolerances(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "allocate: {budgets: [{macs: 0.5}, {params: 1e6}, {bytes: 1}]}\n"))
+    assert config.allocate.tolerances == ()
+    amounts = [budget.model_dump(exclude_none=True) for budget in config.allocate.budgets]
+    assert [(*each.items(),) for each in amounts] == [(("macs", 0.5),), (("params", 1_000_000),), (("bytes", 1),)]
+    assert [type(value) for each in amounts for value in each.values()] == [float, int, int]
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config  # as Prefect hands it on
+    assert AllocateConfig().tolerances == (0.05, 0.1, 0.2, 0.4)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -80,3 +101,4 @@ def test_every_number_is_bounded_and_every_field_described() -> None:
                     assert {"maximum", "exclusiveMaximum"} & part.keys(), where + name
 
     check(RunConfig, "")
+    check(BudgetConfig, "allocate.budgets.")

@@ -118,6 +118,10 @@ def test_per_class_draws_that_many_of_each_class(labels: list[int], amount: int,
     [
         (DataConfig(name="imagefolder"), "data.root is not set"),
         (DataConfig(name="imagefolder", root=Path("/nonexistent")), "is not a folder"),
+        (DataConfig(name="imagenet"), r"data.root is not set; .* val/<class>/"),
+        (DataConfig(name="cifar10", root=Path("/nonexistent")), "has no data_batch_1; cifar10 is made of .* data.download: true"),
+        (DataConfig(name="cifar100", root=Path("/nonexistent")), "has no train; .* cifar-100-python"),
+        (DataConfig(name="svhn", root=Path("/nonexistent")), "has no train_32x32.mat"),
         (DataConfig(name="fashion_mnist", root=Path("/nonexistent")), "dataset-fashion-mnist"),
         (DataConfig(mean=(0.1, 0.2)), "2 normalisation values for 1 channels"),
     ],
@@ -134,8 +138,32 @@ def test_folders_that_do_not_match_are_refused(tmp_path: Path) -> None:
         load_data(DataConfig(name="imagefolder", root=tmp_path), 0)
 
 
+def test_images_of_another_size_in_the_test_folder_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, {"cat": 2, "dog": 2})
+    Image.new("RGB", (6, 9)).save(tmp_path / "test" / "cat" / "0.png")
+    with pytest.raises(InputError, match=r"set data\.image_size"):
+        load_data(DataConfig(name="imagefolder", root=tmp_path), 0)
+
+
+def test_a_damaged_image_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path, {"cat": 3, "dog": 3})
+    whole = (tmp_path / "test" / "dog" / "2.png").read_bytes()
+    data = load_data(DataConfig(name="imagefolder", root=tmp_path), 0)
+    for content in (b"nonsense", whole[:-30], b""):
+        (tmp_path / "test" / "dog" / "2.png").write_bytes(content)
+        with pytest.raises(InputError, match=r"2\.png cannot be read as an image"):
+            data.test.load([0, 5])
+
+
 def test_a_file_that_is_no_idx_file_is_refused(idx_folder: Path) -> None:
     for path in idx_folder.iterdir():
         path.write_bytes(gzip.compress(b"nonsense") if path.suffix == ".gz" else b"nonsense")
     with pytest.raises(InputError, match="not an idx file"):
+        load_data(DataConfig(name="fashion_mnist", root=idx_folder), 0)
+
+
+def test_an_idx_file_that_is_cut_short_is_refused(idx_folder: Path) -> None:
+    (path,) = idx_folder.glob("t10k-images*")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte.* is not a whole idx file"):
         load_data(DataConfig(name="fashion_mnist", root=idx_folder), 0)

@@ -18,7 +18,7 @@ from pipeline.data import load_data
 from pipeline.errors import StageError
 from pipeline.export import export
 from pipeline.models import load_model
-from pipeline.records import ModelRecord, OnnxRecord
+from pipeline.records import ModelRecord, OnnxRecord, Preprocessing
 from pipeline.runners import OnnxRunner
 from pipeline.store import Store
 
@@ -40,7 +40,8 @@ class ViewedBatch(nn.Module):
 
 
 def test_the_record_says_what_the_file_is(dense_record: ModelRecord, onnx_record: OnnxRecord, store: Store) -> None:
-    graph = onnx.load(store.path(onnx_record.file)).graph
+    proto = onnx.load(store.path(onnx_record.file))
+    graph = proto.graph
     data = load_data(DATA, SEED)
     assert [value.name for value in graph.input] == [onnx_record.input_name]
     assert [value.name for value in graph.output] == [onnx_record.output_name]
@@ -50,7 +51,9 @@ def test_the_record_says_what_the_file_is(dense_record: ModelRecord, onnx_record
     assert shapes == [["batch", *onnx_record.input_shape], ["batch", onnx_record.num_classes]]
     assert onnx_record.status == "verified"
     assert onnx_record.parents == (dense_record.digest,)
-    assert (onnx_record.mean, onnx_record.std) == (data.mean, data.std)
+    assert onnx_record.preprocessing == data.preprocessing
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert Preprocessing.model_validate_json(metadata["preprocessing"]) == data.preprocessing
     assert onnx_record.parity.batch_sizes == (1, 3, 16)
     assert onnx_record.parity.samples == len(data.validation_indices)
     assert onnx_record.parity.top1_agreement == 1.0

@@ -1,5 +1,8 @@
 """The stages between the dense model and the fine-tuned candidate, one after another on a tiny network."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,11 +17,17 @@ from pipeline.finetune import finetune
 from pipeline.models import load_model
 from pipeline.prune import prune
 from pipeline.recalibrate import recalibrate
-from pipeline.records import CalibrationSet, ModelRecord, PlanRecord, ScoreRecord
+from pipeline.records import CalibrationSet, Goal, ModelRecord, PlanRecord, ScoreRecord
 from pipeline.score import score
 from pipeline.store import Store
 
 DATA, SEED = DataConfig(), 3
+TOLERANCE = Goal(quantity="tolerance", value=0.6)
+
+
+def scored(model: ModelRecord, calibration: CalibrationSet, store: Store, **settings: Any) -> ScoreRecord:
+    config = ScoreConfig(projections=8, **settings)
+    return score(model, calibration, (), False, DATA, config, SEED, "score", store)
 
 
 @pytest.fixture
@@ -28,12 +37,12 @@ def calibration() -> CalibrationSet:
 
 @pytest.fixture
 def scores(dense_record: ModelRecord, calibration: CalibrationSet, store: Store) -> ScoreRecord:
-    return score(dense_record, calibration, (), DATA, ScoreConfig(projections=8), SEED, store)
+    return scored(dense_record, calibration, store)
 
 
 @pytest.fixture
 def plan(dense_record: ModelRecord, scores: ScoreRecord, store: Store) -> PlanRecord:
-    return allocate(dense_record, scores, 0.6, (), 1, 1, store)
+    return allocate(dense_record, dense_record, scores, TOLERANCE, 1.0, "tod", 1, 1, store)
 
 
 @pytest.fixture
@@ -71,7 +80,36 @@ def test_scores_are_the_librarys_and_do_not_change_the_model(
     )
     assert table == expected
     assert scores.parents == (dense_record.digest, calibration.digest)
-    assert (scores.groups, scores.units) == (2, 24)
+    assert (scores.groups, scores.units, scores.samples, scores.classes) == (2, 24, 80, 10)
+    assert (scores.removal, scores.observe, scores.aggregate, scores.protection) == ("wasserstein", "producer", "max", "signed")
+
+
+def test_every_setting_of_the_score_arrives(
+    dense_record: ModelRecord, calibration: CalibrationSet, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"removal": "l1", "observe": "norm", "aggregate": "mean", "protection": "absolute", "memory_mb": 64}
+    calls: list[dict[str, Any]] = []
+    real = fair_pruner.score
+    monkeypatch.setattr(fair_pruner, "score", lambda *a, **k: calls.append(k) or real(*a, **k))
+    record = scored(dense_record, calibration, store, **settings)
+    assert settings.items() <= calls[0].items()
+    assert (calls[0]["projections"], calls[0]["embedding"], calls[0]["seed"]) == (8, False, SEED)
+    assert (record.removal, record.observe, record.aggregate, record.protection) == ("l1", "norm", "mean", "absolute")
+
+
+def test_the_calibration_images_can_be_passed_over_again(
+    dense_record: ModelRecord, calibration: CalibrationSet, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def passes(_: object, batches: Any, **settings: Any) -> Any:
+        seen.extend(len(labels) for _ in range(2) for _, labels in batches)
+        return real(_, batches, **settings)
+
+    real = fair_pruner.score
+    monkeypatch.setattr(fair_pruner, "score", passes)
+    scored(dense_record, calibration, store)
+    assert seen == [64, 16] * 2
 
 
 def test_a_plan_predicts_what_the_cut_costs(
@@ -124,3 +162,18 @@ def test_a_dense_model_is_trained_or_loaded(dense_record: ModelRecord, store: St
     loaded = dense(dense_record.architecture, trained.weights, DATA, SEED, store)
     assert loaded.weights == trained.weights
     assert loaded.history == ()
+
+
+def test_scores_by_a_function_of_the_persons_own_tell_which(
+    dense_record: ModelRecord, calibration: CalibrationSet, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "last_first.py").write_text(
+        "import torch\n\ndef signal(group, model):\n    return torch.arange(group.units, 0, -1)\n"
+    )
+    record = scored(dense_record, calibration, store, removal="last_first:signal")
+    table = fair_pruner.ScoreTable.from_json(store.path(record.table).read_text())
+    assert (record.removal, len(record.source), table.removal) == ("last_first:signal", 64, "custom")
+    plan = allocate(dense_record, dense_record, record, TOLERANCE, 1.0, "uniform", 1, 1, store)
+    pruned = fair_pruner.PruningPlan.from_json(store.path(plan.plan).read_text()).groups[0].pruned
+    assert pruned == tuple(range(8 - len(pruned), 8))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.records import CalibrationSet, FileRef, PlanRecord, digest_of, timed
+from pipeline.records import CalibrationSet, FileRef, Goal, PlanRecord, digest_of, timed
 from pipeline.store import Store, make_folder
 
 
@@ -25,7 +25,25 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def plan(ref: FileRef) -> PlanRecord:
-    return PlanRecord(plan=ref, tolerance=0.1, depths=(), units=4, units_removed=1, params=1, macs=1, weights_bytes=4)
+    return PlanRecord(
+        plan=ref,
+        goal=Goal(quantity="tolerance", value=0.1),
+        rule="tod",
+        rounds=1,
+        tolerance=0.1,
+        limit=None,
+        depths=(),
+        units=4,
+        units_removed=1,
+        params=1,
+        macs=1,
+        weights_bytes=4,
+        removed_mass=0.0,
+        mass_bound=0.0,
+        random_mass=0.0,
+        uniform_mass=0.0,
+        exchange_margin=0.0,
+    )
 
 
 def test_a_missing_or_altered_file_is_noticed(tmp_path: Path) -> None:

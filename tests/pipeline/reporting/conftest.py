@@ -9,11 +9,25 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
+from fair_pruner import ScoreTable, UnitScores
 from pipeline.measurements import Candidate, EvalReport, LatencyReport, LatencySeries, Machine, RunReport
-from pipeline.records import Architecture, Depth, EngineRecord, Epoch, ModelRecord, OnnxRecord, Parity, PlanRecord
+from pipeline.records import (
+    Architecture,
+    Depth,
+    EngineRecord,
+    Epoch,
+    Goal,
+    ModelRecord,
+    OnnxRecord,
+    Parity,
+    PlanRecord,
+    Preprocessing,
+    ScoreRecord,
+)
 from pipeline.store import Store
 
 CLASSES, SHAPE, SAMPLES, MACS = 10, (1, 8, 8), 360, 1_000_000
+GROUPS = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32, "layer3.0.conv1": 64}
 
 
 class Row(NamedTuple):
@@ -68,31 +82,62 @@ def evaluation(subject: str, runtime: Any, split: Any, top1: float) -> EvalRepor
     )
 
 
+def score_record(store: Store) -> ScoreRecord:
+    """Seeded scores of four groups."""
+    random = np.random.default_rng(0)
+    groups = (
+        UnitScores(name, tuple(random.random(units).tolist()), tuple(random.random(units).tolist()), (name,))
+        for name, units in GROUPS.items()
+    )
+    table = ScoreTable(tuple(groups), "wasserstein", 16, 0, 640, CLASSES)
+    return ScoreRecord(
+        table=store.put(table.to_json().encode(), ".scores.json"),
+        groups=len(GROUPS),
+        units=table.units,
+        removal=table.removal,
+        observe=table.observe,
+        aggregate=table.aggregate,
+        protection=table.protection,
+        samples=table.samples,
+        classes=table.classes,
+    )
+
+
 def plan_record(store: Store, tolerance: float) -> PlanRecord:
-    groups = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32, "layer3.0.conv1": 64}
     depths = tuple(
         Depth(
             group=name,
+            kind="channel",
             units=units,
             removed=(removed := int(units * tolerance * 1.2)),
             tod=tolerance / 2,
             removed_mass=0.02 * removed,
             mass_bound=0.06 * removed,
+            random_mass=0.1 * removed,
             total_mass=0.1 * units,
         )
-        for name, units in groups.items()
+        for name, units in GROUPS.items()
     )
     removed = sum(depth.removed for depth in depths)
     return PlanRecord(
         parents=("scores",),
         plan=store.put(b'{"kind":"PruningPlan","tolerance":%f}' % tolerance, ".json"),
+        goal=Goal(quantity="tolerance", value=tolerance),
+        rule="tod",
+        rounds=1,
         tolerance=tolerance,
+        limit=None,
         depths=depths,
-        units=sum(groups.values()),
+        units=sum(GROUPS.values()),
         units_removed=removed,
         params=round(70_000 * (1 - tolerance)),
         macs=round(MACS * (1 - tolerance)),
         weights_bytes=round(280_000 * (1 - tolerance)),
+        removed_mass=0.02 * removed,
+        mass_bound=0.06 * removed,
+        random_mass=0.1 * removed,
+        uniform_mass=0.03 * removed,
+        exchange_margin=0.01 * removed,
     )
 
 
@@ -119,8 +164,7 @@ def candidate(store: Store, row: Row) -> Candidate:
         output_name="logits",
         input_shape=SHAPE,
         num_classes=CLASSES,
-        mean=(0.3,),
-        std=(0.4,),
+        preprocessing=Preprocessing(channels=1, mean=(0.3,), std=(0.4,)),
         parity=Parity(batch_sizes=(1, 16), samples=256, max_abs_diff=2e-6, max_relative_diff=3e-7, top1_agreement=1.0),
     )
     engine = EngineRecord(
@@ -197,6 +241,8 @@ def make_sweep() -> Callable[..., dict[str, Any]]:
             "config": {"name": name, "seed": 0},
             "candidates": candidates,
             "latency": latency_report(rows, candidates),
+            "scores": score_record(store),
+            "plans": tuple(c.plan for c in candidates if c.plan),
             "flow_run_id": "flow-1",
             "git_commit": "0123456789abcdef",
             "store": store,
@@ -211,7 +257,7 @@ def make_report(make_sweep: Callable[..., dict[str, Any]], tmp_path: Path) -> Ca
 
     def make(*names: str, **changed: dict[str, Any]) -> RunReport:
         arguments = make_sweep(tmp_path, *names, **changed)
-        del arguments["store"]
+        del arguments["store"], arguments["plans"]
         return RunReport(
             **arguments
             | {"folder": str(arguments["folder"]), "config_digest": "", "pareto": tuple(c.name for c in arguments["candidates"])}

@@ -38,7 +38,7 @@ def test_labels_cover_neither_each_other_nor_leave_the_axes(make_report, monkeyp
     dense = {"latency": {1: (0.5, 1, 1, 1)}}
     result = make_report("dense", *near, "quicker", dense=dense, **near)
     drawn = []
-    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(figures, "png", lambda figure: drawn.append(figure) or b"")
     pareto_figure(result)
     (axes,) = drawn[0].axes
     drawn[0].canvas.draw()

@@ -15,7 +15,7 @@ ALL = ("dense", "not_faster", "slower", "quick", "quicker")
 
 @pytest.fixture(autouse=True)
 def drawings(monkeypatch):
-    for name in ("pareto_figure", "depth_figure"):
+    for name in ("pareto_figure", "depth_figure", "curves_figure"):
         monkeypatch.setattr(report_module, name, lambda *_: PNG)
 
 
@@ -60,7 +60,7 @@ def test_each_candidate_has_its_files(sweep):
         assert {path.name for path in (folder / candidate.name).iterdir()} == expected
         assert (folder / candidate.name / "model.onnx").samefile(store.path(candidate.onnx.file))
     figures = {path.name for path in folder.glob("*.png")}
-    assert figures == {"pareto.png", *(f"depth-{tolerance}.png" for tolerance in (0.05, 0.1, 0.2, 0.4))}
+    assert figures == {"pareto.png", "tod-curves.png", *(f"depth-{tolerance}.png" for tolerance in (0.05, 0.1, 0.2, 0.4))}
 
 
 def test_where_links_cannot_be_made_files_are_copied(sweep, monkeypatch):
@@ -93,6 +93,7 @@ def test_what_an_earlier_report_made_goes_and_the_rest_stays(make_sweep, tmp_pat
         "pareto.png",
         "report.json",
         "report.md",
+        "tod-curves.png",
         "tolerance-0.1",
         "tolerance-0.2",
     ]
@@ -138,11 +139,13 @@ def test_words_of_the_report(sweep):
     assert row(text, "TensorRT engines", "dense")[1:3] == ["built, not executed", "8"]
     assert row(text, "TensorRT engines", "tolerance-0.4")[1] == "none"
     assert row(text, "TensorRT engines", "tolerance-0.4")[-1] == "engine.enabled is false"
-    assert row(text, "What the plan guarantees", "tolerance-0.2")[1:] == ["0.56", "4.4%", "1.68", "2.8"]
+    masses = ["0.56", "4.4%", "1.68", "2.8", "0.84", "+0.28 (removes less)"]
+    assert row(text, "What the plan guarantees", "tolerance-0.2")[1:] == masses
     assert row(text, "Recall per class", "tolerance-0.2")[1:] == ["0", "95.25%", "93.14%", "-2.11", "93.14%"]
     assert sweep["candidates"][1].model.digest[:12] in text
     for condition in (
         "Model CPU 3000, 2 cores",
+        "wasserstein, read at the producer, max over the layers of a group; signed R-Score; 640 images of 10 classes",
         "threads: 1",
         "400, in 20 rounds",
         "0.42",

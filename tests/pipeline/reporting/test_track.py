@@ -99,6 +99,12 @@ def test_a_child_has_its_numbers_and_lineage(tracked, client, result):
         "tolerance": 0.2,
         "units_removed": 28,
         "units_removed_of/layer3.0.conv1": 15,
+        "tod_of/layer3.0.conv1": 0.1,
+        "removed_mass": pytest.approx(0.56),
+        "mass_bound": pytest.approx(1.68),
+        "random_mass": pytest.approx(2.8),
+        "uniform_mass": pytest.approx(0.84),
+        "exchange_margin": pytest.approx(0.28),
         "onnx_bytes": candidate.onnx.file.size_bytes,
         "engine_bytes": candidate.engine.file.size_bytes,
         "engine_build_seconds": 12.5,
@@ -117,6 +123,7 @@ def test_a_child_has_its_numbers_and_lineage(tracked, client, result):
     }
     assert {name: data.metrics[name] for name in expected} == expected
     assert data.params["tolerance"] == "0.2"
+    assert (data.params["rule"], data.params["goal"], data.params["rounds"]) == ("tod", "tolerance 0.2", "1")
     assert data.params["engine_status"] == "built"
     assert data.tags["fair_pruner.verdict_batch_1"] == "faster"
     assert data.tags["fair_pruner.model_digest"] == candidate.model.digest

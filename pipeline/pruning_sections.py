@@ -1,0 +1,133 @@
+"""The sections of a configuration that decide which units go: how they are scored, and how deep groups are cut."""
+
+import re
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from pipeline.sections import BatchSize, Section
+
+REMOVALS = ("wasserstein", "l1", "l2", "bn_scale", "fpgm", "lamp", "hrank", "mean_activation", "random", "taylor")
+FUNCTION = re.compile(r"[\w.]+:\w+")
+LARGEST = 10**15
+Tolerance = Annotated[float, Field(gt=0, le=1)]
+
+
+def _share_or_number(value: Any) -> Any:
+    """A share stays a float, a number becomes an int, as 1e6 in YAML is a text and 1.0e6 a float."""
+    if value is None:
+        return None
+    with suppress(ValueError, TypeError, OverflowError):
+        if not isinstance(value, int):
+            value = float(value)
+        if not isinstance(value, bool) and (0 < value <= 1 or (0 < value <= LARGEST and value == int(value))):
+            return value if isinstance(value, float) and value <= 1 else int(value)
+    raise ValueError("a budget is a share of the dense model in (0, 1] or a whole number")
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Number = Annotated[int, Field(ge=1, le=LARGEST)]
+Amount = Annotated[Number | Share | None, BeforeValidator(_share_or_number)]
+
+
+class ScoreConfig(Section):
+    """How units are scored."""
+
+    removal: str = Field(
+        "wasserstein",
+        description=f"What proposes units for removal, low = removable: {', '.join(REMOVALS)}, or your own function as "
+        "package.module:function. It gets a group and the model and returns one value a unit.",
+    )
+    observe: Literal["producer", "norm", "activation"] = Field(
+        "producer", description="Where outputs are read: of the layer itself, behind its norm, or behind norm and activation."
+    )
+    aggregate: Literal["max", "mean"] = Field(
+        "max", description="How the layers of one group count together: the largest value, or the mean of each layer's share."
+    )
+    protection: Literal["signed", "absolute"] = Field(
+        "signed", description="How the R-Score adds up over samples: with signs, or absolute values sample by sample."
+    )
+    projections: int = Field(64, ge=1, le=4096, description="Random directions of the sliced Wasserstein distance.")
+    batch_size: BatchSize = Field(64, description="Images a step.")
+    memory_mb: int = Field(
+        2048, ge=64, le=2**24, description="Memory for what is held of the data, in MiB; with less, the data is read more often."
+    )
+
+    @field_validator("removal")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in REMOVALS and not FUNCTION.fullmatch(value):
+            raise ValueError(f"choose one of {', '.join(REMOVALS)}, or name your own function as package.module:function")
+        return value
+
+    @property
+    def function(self) -> str | None:
+        """The path of the person's own function, if `removal` is one."""
+        return self.removal if self.removal not in REMOVALS else None
+
+
+class BudgetConfig(Section):
+    """What a pruned model may cost: exactly one of these, as a share of the dense model (0.5) or as a number (1000000)."""
+
+    macs: Amount = Field(None, description="Multiply-accumulates of one image.")
+    params: Amount = Field(None, description="Parameters.")
+    bytes: Amount = Field(None, description="Bytes of the stored weights.")
+
+    @model_validator(mode="after")
+    def _one(self) -> "BudgetConfig":
+        given = [name for name in ("macs", "params", "bytes") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a budget names exactly one of macs, params and bytes, not {len(given)}")
+        return self
+
+
+class AllocateConfig(Section):
+    """How deep each group is cut: one candidate for each tolerance, or one for each budget."""
+
+    rule: Literal["tod", "uniform", "global"] = Field(
+        "tod",
+        description="What the numbers in `tolerances` mean. tod: the tolerance of the method. The two baselines read them as "
+        "pruning ratios: uniform removes this share of every group, global this share of all units, lowest signal first.",
+    )
+    tolerances: tuple[Tolerance, ...] = Field((0.05, 0.1, 0.2, 0.4), description="One candidate a number; larger cuts deeper.")
+    budgets: tuple[BudgetConfig, ...] = Field(
+        (),
+        description="Instead of tolerances: one candidate a budget, such as {macs: 0.5}, {params: 1000000} or {bytes: 0.25}, cut "
+        "at the smallest number of the rule that meets it.",
+    )
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Rounds in which each candidate is cut, every one with its own scores, recalibration and fine-tuning (all "
+        "epochs). The same tolerance in each round; a budget is approached in equal ratios.",
+    )
+    round_to: int = Field(1, ge=1, le=256, description="Keep a multiple of this many units in each group.")
+    min_units: int = Field(1, ge=1, le=4096, description="Units that each group keeps at least.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budgets_win(cls, values: Any) -> Any:
+        """Given budgets stand in place of the default tolerances."""
+        if isinstance(values, dict) and values.get("budgets") and "tolerances" not in values:
+            return values | {"tolerances": ()}
+        return values
+
+    @field_validator("tolerances")
+    @classmethod
+    def _unique(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(values)))
+
+    @field_validator("budgets")
+    @classmethod
+    def _once(cls, values: tuple[BudgetConfig, ...]) -> tuple[BudgetConfig, ...]:
+        return tuple(dict.fromkeys(values))
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "AllocateConfig":
+        if self.tolerances and self.budgets:
+            raise ValueError("both tolerances and budgets are given; keep one of them")
+        if not self.tolerances and not self.budgets:
+            raise ValueError("neither tolerances nor budgets are given; name one of either at least")
+        return self
