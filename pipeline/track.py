@@ -134,7 +134,7 @@ def _report_files(folder: Path) -> list[Path]:
     for file in files:
         if not file.is_file():
             raise InputError(f"{file} is missing; write the report anew before it is tracked")
-    return files + sorted([*folder.glob("pareto.png"), *folder.glob("depth-*.png")])
+    return files + sorted([*folder.glob("pareto.png"), *folder.glob("depth-*.png"), *folder.glob("tod-curves.png")])
 
 
 def _log_values(

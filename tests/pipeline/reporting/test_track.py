@@ -87,7 +87,15 @@ def test_the_parent_tells_whence_and_the_best(tracked, client, result):
     assert parent.data.metrics["best_speedup"] == 1.25
     assert parent.data.metrics["candidates_faster"] == 2
     artifacts = {file.path for file in client.list_artifacts(tracked.parent_run_id)}
-    assert artifacts == {"report.json", "report.md", "pareto.png", "depth-0.05.png", "depth-0.2.png", "depth-0.4.png"}
+    assert artifacts == {
+        "report.json",
+        "report.md",
+        "pareto.png",
+        "tod-curves.png",
+        "depth-0.05.png",
+        "depth-0.2.png",
+        "depth-0.4.png",
+    }
 
 
 def test_a_child_has_its_numbers_and_lineage(tracked, client, result):
