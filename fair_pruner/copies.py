@@ -32,6 +32,8 @@ def independent(model: nn.Module) -> nn.Module:
 
 
 def _copied(model: nn.Module, memo: dict[int, Tensor]) -> nn.Module:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError("the model is a TorchScript module; give the nn.Module that it was made from")
     for name, layer in model.named_modules():
         if any(is_lazy(tensor) for tensor in layer.parameters(recurse=False)):
             raise UnsupportedModelError(f"{name} has no shape yet; run the model once on an input first")
@@ -40,7 +42,7 @@ def _copied(model: nn.Module, memo: dict[int, Tensor]) -> nn.Module:
         )
         if computed:
             raise UnsupportedModelError(
-                f"{name}.{computed} is computed from other tensors; remove that (remove_weight_norm) first"
+                f"{name}.{computed} is computed from other tensors; undo that first (remove_weight_norm or the like)"
             )
     try:
         return copy.deepcopy(model, memo)  # by id, what stands for each tensor

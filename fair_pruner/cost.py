@@ -58,7 +58,7 @@ class CostModel:
                 units = torch.tensor([unit for unit in part.unit_of if unit >= 0])
                 counts = torch.bincount(units, minlength=group.units).tolist()
                 cuts.setdefault(part.tensor, []).append(_Loss(part.dim, group.name, counts))
-        stored = {**dict(subject.named_parameters()), **dict(subject.named_buffers())}
+        stored = dict((*subject.named_parameters(remove_duplicate=False), *subject.named_buffers(remove_duplicate=False)))
         self._tensors = {name: _Tensor.of(stored[name], losses) for name, losses in cuts.items()}
         self._layers = [
             _Layer(spent, tuple(weights))

@@ -1,7 +1,7 @@
 """torch-pruning's dependency graph, read into plain members: which channels of which layers go together."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch_pruning.dependency import index_mapping
 from torch_pruning.ops import OPTYPE
 
 from fair_pruner.errors import UnsupportedModelError, first_line
-from fair_pruner.layers import Role, produces, width
+from fair_pruner.layers import Cuttable, Role, produces, width
 from fair_pruner.recurrent import Cells, cells_stand_in
 
 MAPPINGS = {  # how channels of different places correspond where an operation moves them
@@ -62,22 +62,25 @@ def trace(model: nn.Module, example_input: Tensor) -> Iterator[Coupled]:
     Raises UnsupportedModelError if the model does not run on `example_input` or the tracer does not understand it.
     """
     stand_ins = cells_stand_in(model)
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:  # one slope for all channels: an activation like any other
+            model.set_submodule(name, nn.Softplus())
     graph, lost = _build(model, example_input)
-    names: dict[Any, str] = {layer: name for name, layer in model.named_modules() if not _one_slope(layer)}
+    names: dict[Any, str] = {layer: name for name, layer in model.named_modules()}
     names |= {parameter: name for name, parameter in model.named_parameters()}
-    widest = max((size for parameter in model.parameters() for size in parameter.shape), default=0)
+    widest = max((side for layer in model.modules() for side in _sides(layer)), default=0)
     seen: set[nn.Module] = set()
     for name, layer in model.named_modules():
         if layer in seen or layer not in graph.module2node or not produces(layer):
             continue
         units = width(layer, "out")
         members, refusal = [], ""
-        for (node, function), found in _reached(graph, layer, units, widest, lost).items():
+        for (node, function), found in _reached(graph, layer, units, widest, lost, names).items():
             out = graph.is_out_channel_pruning_fn(function)
             if out:
                 seen.add(node.module)
             beyond = node in lost or any(idx >= widest or unit is None for idx, unit in found)
-            refusal = refusal or _refusal(node, out, node.module in names, beyond)
+            refusal = refusal or _refusal(node, out, names, beyond)
             if node.module in names:
                 members.append(_member(node, "out" if out else "in", found, names, stand_ins))
         root = stand_ins[layer].layer if layer in stand_ins else name
@@ -107,12 +110,13 @@ def _build(model: nn.Module, example_input: Tensor) -> tuple[torch_pruning.Depen
 
 
 def _reached(
-    graph: torch_pruning.DependencyGraph, layer: nn.Module, units: int, widest: int, lost: set[Any]
+    graph: torch_pruning.DependencyGraph, layer: nn.Module, units: int, widest: int, lost: set[Any], names: Mapping[Any, str]
 ) -> dict[Any, dict[_Channel, None]]:
     """All channels that must go with the output channels of a layer: by node of the graph and the function that cuts there.
 
     What torch-pruning's get_pruning_group finds, in time that grows with the channels found, and with an end where its
-    index mappings run in circles: at the first channel beyond the `widest` tensor. Nodes whose mappings fail are `lost`.
+    index mappings run in circles: at the first channel beyond the `widest` layer. Nodes whose mappings fail are `lost`.
+    What cannot be cut is not passed: a group on its other side meets it too.
     """
     start = graph.get_pruner_of_module(layer).prune_out_channels
     reached: dict[Any, dict[_Channel, None]] = {}
@@ -124,7 +128,7 @@ def _reached(
         known.update(new)
         if any(idx >= widest for idx, _ in new):
             break
-        for dependency in node.dependencies if new else ():
+        for dependency in node.dependencies if new and _passing(node, names) else ():
             if dependency.is_triggered_by(function):
                 try:
                     following = _mapped(dependency, list(new))
@@ -143,17 +147,21 @@ def _mapped(dependency: Any, channels: list[_Channel]) -> list[_Channel]:
     return channels
 
 
-def _refusal(node: Any, out: bool, known: bool, lost: bool) -> str:
+def _refusal(node: Any, out: bool, names: Mapping[Any, str], lost: bool) -> str:
     if out and not node.outputs and not isinstance(node.module, nn.Parameter):
         return "it is the model's output"
-    if not known and node.type not in PASSING and not _one_slope(node.module):
+    if not _passing(node, names):
         return f"it passes through {node.type.name.lower()}, which cannot be cut"
     return f"the tracer loses its channels in {node.type.name.lower()}" if lost else ""
 
 
-def _one_slope(layer: Any) -> bool:
-    """Whether a layer is a PReLU with one slope for all channels: an activation like any other."""
-    return isinstance(layer, nn.PReLU) and layer.num_parameters == 1
+def _passing(node: Any, names: Mapping[Any, str]) -> bool:
+    return node.module in names or node.type in PASSING
+
+
+def _sides(layer: nn.Module) -> Sequence[int]:
+    declared = (width(layer, "out"), width(layer, "in")) if isinstance(layer, Cuttable) else ()
+    return (*declared, *(size for parameter in layer.parameters(recurse=False) for size in parameter.shape))
 
 
 def _member(

@@ -68,15 +68,17 @@ def cuttable_copy(model: nn.Module) -> nn.Module:
 def _find(
     model: nn.Module, example: Tensor, ignore: Sequence[str], embedding: bool, trial: bool
 ) -> tuple[tuple[Group, ...], list[str]]:
-    names = [name for name, _ in model.named_modules()]
-    for ignored in ignore:
-        if not any(under(name, ignored) for name in names):
-            raise UnsupportedModelError(f"ignore names {ignored!r}, which is not a layer of the model")
     subject = cuttable_copy(model)
+    order = {name: place for place, (name, _) in enumerate(subject.named_modules())}
+    for ignored in ignore:
+        if not any(under(name, ignored) for name in (*order, *dict(model.named_modules()))):
+            raise UnsupportedModelError(f"ignore names {ignored!r}, which is not a layer of the model")
     objections = Objections(subject, count_calls(subject, example), ignore, embedding)
     attention = {name: shape for name, module in subject.named_modules() if (shape := attention_shape(module))}
     groups, refused = [], []
+    producers = {f"{name}.{layer}" for name in attention for layer in ("qkv", "proj")}
     for merged in merge(subject, list(trace(sharing(subject), example))):
+        producers |= {name for name, role in merged.members if role == "out"}
         if any((f"{name}.qkv", "out") in merged.members for name in attention):
             continue  # heads go as a whole, below
         reason = objections.to_group(merged)
@@ -94,7 +96,7 @@ def _find(
         wrong = failing(subject, example, groups)
         refused += [f"{name}: in a trial cut of it {reason}" for name, reason in wrong.items()]
         groups = [group for group in groups if group.name not in wrong]
-    order = {name: place for place, (name, _) in enumerate(subject.named_modules())}
+    refused += objections.to_the_rest(producers)
     return tuple(sorted(groups, key=lambda group: order[group.name])), refused
 
 

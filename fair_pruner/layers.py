@@ -34,9 +34,9 @@ def is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, Convolution) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 
-def is_grouped(layer: nn.Module) -> bool:
-    """Whether blocks of output channels read blocks of input channels; a block goes as a whole."""
-    return isinstance(layer, Convolution) and layer.groups > 1
+def is_block(layer: nn.Module | None) -> bool:
+    """Whether blocks of output channels read blocks of input channels, several to a block; a block goes as a whole."""
+    return isinstance(layer, Convolution) and layer.groups > 1 and not is_depthwise(layer)
 
 
 def width(layer: nn.Module, role: Role) -> int:
@@ -65,7 +65,7 @@ def channel_dim(layer: nn.Module) -> int:
 def blocks(layer: nn.Module, role: Role) -> Sequence[int] | None:
     """For each channel of one side the block it can only go with, where a layer has such: blocks of both sides correspond."""
     channels = range(width(layer, role)) if isinstance(layer, (*Convolution, *Recurrent)) else range(0)
-    if is_grouped(layer) and not is_depthwise(layer):
+    if is_block(layer):
         assert isinstance(layer, Convolution)
         return [channel * layer.groups // len(channels) for channel in channels]
     if isinstance(layer, Recurrent) and role == "out":
@@ -80,7 +80,7 @@ def entries(layer: nn.Module, role: Role) -> Iterator[Entries]:
         return
     channels = range(width(layer, role))
     if role == "in":
-        if not is_grouped(layer) and not isinstance(layer, PerChannel):
+        if not (isinstance(layer, Convolution) and layer.groups > 1) and not isinstance(layer, PerChannel):
             yield Entries("weight", 1, channels, reads=True)
         return
     if isinstance(layer, nn.Embedding):

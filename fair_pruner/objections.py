@@ -1,14 +1,14 @@
 """What speaks against cutting a group: layers that cannot be cut, or must not be, each by its name."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fair_pruner.attention import SelfAttention
 from fair_pruner.errors import UnsupportedModelError, first_line
-from fair_pruner.layers import BatchNorm, Cuttable, Recurrent, Role, entries, width
+from fair_pruner.layers import BatchNorm, Cuttable, Recurrent, Role, entries, is_block, is_depthwise, produces, width
 from fair_pruner.merge import Merged
 
 
@@ -24,13 +24,18 @@ class Objections:
 
     def to_group(self, merged: Merged) -> str:
         """Why a group must not be cut, or nothing."""
+        if merged.refusal:
+            return merged.refusal
+        for name, role in merged.members:
+            if is_block(self.modules.get(name)) and not {(name, "out"), (name, "in")} <= merged.members.keys():
+                return f"{name} is a grouped convolution, whose {'input' if role == 'out' else 'output'} would have to go too"
         reasons = (
             self._to_parameter(name, member.dim, max(merged.unit_of[name, role]))
             if member.dim is not None
             else self._to_layer(name, role, max(merged.unit_of[name, role]))
             for (name, role), member in merged.members.items()
         )
-        return merged.refusal or next(filter(None, reasons), "")
+        return next(filter(None, reasons), "")
 
     def to_heads(self, name: str) -> str:
         """Why the heads of an attention module must not be cut, or nothing."""
@@ -38,6 +43,20 @@ class Objections:
         if isinstance(module, SelfAttention) and not module.plain:
             return f"{name} is given a mask, or more than one tensor; only plain self-attention can be cut"
         return self._to_layer(f"{name}.qkv", "out", 0) or self._to_layer(f"{name}.proj", "in", 0)
+
+    def to_the_rest(self, producers: Collection[str]) -> Iterator[str]:
+        """Of layers with units that are among no group's `producers`: their names, and why."""
+        inside: tuple[str, ...] = ()
+        for name, layer in self.modules.items():
+            if isinstance(layer, nn.MultiheadAttention):
+                inside = (*inside, f"{name}.")
+                yield f"{name}: the heads of a MultiheadAttention of this kind, or in this place, cannot be cut"
+            elif name in producers or name.startswith(inside) or not _of_torch_with_units(layer):
+                continue
+            elif produces(layer) or (isinstance(layer, Recurrent) and not layer.proj_size):
+                yield f"{name}: the tracer does not come to it"
+            else:
+                yield f"{name}: {type(layer).__name__} cannot be cut"
 
     def _to_parameter(self, name: str, dim: int, highest: int) -> str:
         if self._ignored(name):
@@ -53,7 +72,7 @@ class Objections:
         if role == "out" and self._ignored(name):
             return f"{name} is in ignore"
         if not isinstance(layer, Cuttable) or (isinstance(layer, Recurrent) and layer.proj_size):
-            return f"{name} is a {type(layer).__name__}, which cannot be cut"
+            return f"{name} ({type(layer).__name__}) cannot be cut"
         if not all(_holds(layer, tensor) for tensor in _needed(layer)):
             return f"{name} computes its weight from other tensors, which cannot be cut"
         if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
@@ -98,6 +117,13 @@ def count_calls(model: nn.Module, example_input: Tensor) -> Counter[nn.Module]:
 def under(name: str, prefix: str) -> bool:
     """Whether a dotted name is `prefix` or lies within it."""
     return name == prefix or name.startswith(prefix + ".")
+
+
+def _of_torch_with_units(layer: nn.Module) -> bool:
+    """Whether this is a layer of torch's own with weights from channels to channels; a depthwise convolution is not."""
+    if not type(layer).__module__.startswith("torch.nn.modules") or is_depthwise(layer):
+        return False
+    return any(tensor.dim() > 1 for tensor in layer.parameters(recurse=False)) and not isinstance(layer, nn.ParameterList)
 
 
 def _needed(layer: nn.Module) -> Sequence[str]:

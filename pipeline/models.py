@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fair_pruner import PruningPlan, measure, remove
 from fair_pruner.errors import first_line
-from pipeline import builtin_models
+from pipeline import builtin_models, custom_model
 from pipeline.config import ModelConfig
 from pipeline.data import Data
 from pipeline.errors import InputError
@@ -36,6 +36,7 @@ def architecture_of(config: ModelConfig, data: Data) -> Architecture:
         kwargs=config.kwargs,
         num_classes=data.num_classes,
         input_shape=data.input_shape,
+        source_digest=custom_model.source_of(config.name) if config.source == "custom" else "",
     )
 
 
@@ -175,4 +176,5 @@ SOURCES: dict[str, tuple[Callable[[], list[str]], Callable[[Architecture], nn.Mo
     "builtin": (builtin_models.names, builtin_models.build),
     "torchvision": (_torchvision_names, _torchvision),
     "timm": (_timm_names, _timm),
+    "custom": (list, custom_model.build),
 }

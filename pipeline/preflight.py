@@ -1,11 +1,13 @@
 """Find what would stop a run before anything is trained."""
 
 import torch
+from torch import Tensor, nn
 
 import fair_pruner
 from pipeline.calibrate import calibrate
 from pipeline.config import RunConfig
 from pipeline.data import load_data
+from pipeline.errors import InputError
 from pipeline.models import architecture_of, build_model, example_input, load_checkpoint
 from pipeline.records import Architecture
 from pipeline.removal import removal_signal
@@ -13,7 +15,7 @@ from pipeline.store import make_folder
 
 
 def preflight(config: RunConfig) -> Architecture:
-    """Check output folder, data, classes, removal signal, model, checkpoint and that something can be cut.
+    """Check output folder, data, classes, removal signal, model and its output, checkpoint and that something can be cut.
 
     Returns the architecture. Every group is cut on trial, so what is found here is what will be scored.
     Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
@@ -29,4 +31,16 @@ def preflight(config: RunConfig) -> Architecture:
         load_checkpoint(model, config.model.checkpoint)
     inputs = example_input(architecture, batch=2)
     fair_pruner.find_groups(model, inputs, config.model.ignore, embedding=config.model.embedding)
+    _check_output(model, inputs, architecture)
     return architecture
+
+
+def _check_output(model: nn.Module, inputs: Tensor, architecture: Architecture) -> None:
+    with torch.no_grad():
+        output = model.eval()(inputs)
+    wanted = (len(inputs), architecture.num_classes)
+    if output.shape != wanted:
+        raise InputError(
+            f"model {architecture.name} returns shape {tuple(output.shape)} for {len(inputs)} images; expected {wanted}, a logit "
+            "for each class of the data"
+        )

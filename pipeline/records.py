@@ -71,13 +71,17 @@ def timed(stage: Callable[P, R]) -> Callable[P, R]:
 
 
 class Architecture(Value):
-    """All that is needed to build the dense network without its weights. `input_shape` is (channels, height, width)."""
+    """All that is needed to build the dense network without its weights. `input_shape` is (channels, height, width).
 
-    source: Literal["builtin", "torchvision", "timm"]
+    `source_digest` is the SHA-256 of the file that a network of one's own stands in; empty for the libraries'.
+    """
+
+    source: Literal["builtin", "torchvision", "timm", "custom"]
     name: str
     kwargs: dict[str, Any] = {}
     num_classes: int
     input_shape: tuple[int, int, int]
+    source_digest: str = ""
 
 
 class Epoch(Value):

@@ -1,6 +1,10 @@
 """The signal that proposes units for removal: one of the library's, or a person's own function."""
 
+from torch import Tensor, nn
+
+from fair_pruner.errors import first_line
 from fair_pruner.signals import WeightSignal
+from fair_pruner.structure import Group
 from fair_pruner.types import Removal
 from pipeline.config import ScoreConfig
 from pipeline.errors import InputError
@@ -18,7 +22,16 @@ def removal_signal(config: ScoreConfig) -> Removal | WeightSignal:
     found = load_object(config.function, SETTING)
     if not callable(found) or isinstance(found, type):
         raise InputError(f"{SETTING}: {config.function} is no function; it must take a group and the model")
-    signal: WeightSignal = found
+
+    def signal(group: Group, model: nn.Module) -> Tensor:
+        try:
+            values: Tensor = found(group, model)
+        except Exception as error:
+            raise InputError(
+                f"{SETTING}: {config.function} raises {type(error).__name__} for {group.name}: {first_line(error)}"
+            ) from error
+        return values
+
     return signal
 
 

@@ -64,8 +64,14 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which classifier is pruned."""
 
-    source: Literal["builtin", "torchvision", "timm"] = Field("builtin", description="Where the architecture comes from.")
-    name: str = Field("resnet20", description="Its name there; builtin: resnet8, 14, 20 ... (6n+2), vgg, mlp.")
+    source: Literal["builtin", "torchvision", "timm", "custom"] = Field(
+        "builtin", description="Where the architecture comes from; custom: your own code."
+    )
+    name: str = Field(
+        "resnet20",
+        description="Its name there; builtin: resnet8, 14, 20 ... (6n+2), vgg, mlp; custom: package.module:name of the class, or "
+        "of a function that returns the module (with its trained weights: set train.epochs to 0).",
+    )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="Passed to the architecture's constructor.")
     num_classes: int | None = Field(
         None, ge=2, le=100000, description="Expected number of classes; default: as many as the data has."
