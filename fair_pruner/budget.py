@@ -72,8 +72,8 @@ def tolerance_for(
     least = cost_at(critical[-1])
     if least > limit:
         raise BudgetError(
-            f"no {number_name(rule)} brings {budget.quantity} down to {limit}: {least} is the least, with "
-            f"min_units {min_units} and round_to {round_to}; allow more or lower these, and go that deep in rounds (cut, recover, score again)"
+            f"no {number_name(rule)} brings {budget.quantity} down to {limit}: {least} is the least, with min_units {min_units} "
+            f"and round_to {round_to}; allow more or lower these, and go that deep in rounds (cut, recover, score again)"
         )
     low, high = -1, len(critical) - 1  # critical[high] meets the budget, and critical[low] does not if there is such a one
     while high - low > 1:
