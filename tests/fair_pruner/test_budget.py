@@ -113,9 +113,7 @@ def test_ignored_layers_are_no_groups_of_the_cost(scored: Scored) -> None:
 def test_an_unreachable_budget_says_what_can_be_reached(scored: Scored) -> None:
     table, model, example = scored
     least = CostModel(model, example).after(allocate(table, tolerance=1.0, min_units=4)).macs
-    with pytest.raises(
-        BudgetError, match=f"no tolerance brings macs down to 1: {least} is the least, .* in rounds"
-    ):
+    with pytest.raises(BudgetError, match=f"no tolerance brings macs down to 1: {least} is the least, .* in rounds"):
         tolerance_for(table, model, example_input=example, budget=Budget(macs=1), min_units=4)
     with pytest.raises(BudgetError, match="no pruning ratio"):
         tolerance_for(table, model, example_input=example, budget=Budget(macs=1), rule="uniform")
