@@ -48,9 +48,9 @@ class ScoreTable:
     seed: int
     samples: int
     classes: int
-    observe: Observation = "producer"
-    aggregate: Aggregation = "max"
-    protection: Protection = "signed"
+    observe: Observation = "activation"
+    aggregate: Aggregation = "mean"
+    protection: Protection = "absolute"
 
     @property
     def units(self) -> int:

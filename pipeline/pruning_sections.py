@@ -40,13 +40,13 @@ class ScoreConfig(Section):
         "package.module:function. It gets a group and the model and returns one value a unit.",
     )
     observe: Literal["producer", "norm", "activation"] = Field(
-        "producer", description="Where outputs are read: of the layer itself, behind its norm, or behind norm and activation."
+        "activation", description="Where outputs are read: of the layer itself, behind its norm, or behind norm and activation."
     )
     aggregate: Literal["max", "mean"] = Field(
-        "max", description="How the layers of one group count together: the largest value, or the mean of each layer's share."
+        "mean", description="How the layers of one group count together: the largest value, or the mean of each layer's share."
     )
     protection: Literal["signed", "absolute"] = Field(
-        "signed", description="How the R-Score adds up over samples: with signs, or absolute values sample by sample."
+        "absolute", description="How the R-Score adds up over samples: with signs, or absolute values sample by sample."
     )
     projections: int = Field(64, ge=1, le=4096, description="Random directions of the sliced Wasserstein distance.")
     batch_size: BatchSize = Field(64, description="Images a step.")

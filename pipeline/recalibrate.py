@@ -1,7 +1,9 @@
 """Stage: measure BatchNorm statistics anew after the cut."""
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.config import DataConfig, RecalibrateConfig
 from pipeline.data import batches, load_data, shuffled
@@ -25,15 +27,8 @@ def recalibrate(
     """
     where = device()
     network = load_model(model, store).to(where)
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # None: the plain average over all batches
-        norm.train()
     order = shuffled(calibration.indices, torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        for images, _ in batches(load_data(data, seed).train, order, config.batch_size, where):
-            network(images)
+    measure_norms(network, batches(load_data(data, seed).train, order, config.batch_size, where))
     return model.model_copy(
         update={
             "parents": (model.digest, calibration.digest),
@@ -41,3 +36,15 @@ def recalibrate(
             "weights": save_weights(network, store),
         }
     )
+
+
+def measure_norms(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Replace the running statistics of every BatchNorm by their plain average over the batches, in place."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # None: the plain average over all batches
+        norm.train()
+    with torch.no_grad():
+        for images, _ in batches:
+            network(images)

@@ -1,3 +1,5 @@
+"""The pass over the data: bounded memory, several processes, how R adds up."""
+
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from fair_pruner import CalibrationError, ScoreTable, score
 from fair_pruner.groups import find_groups
 from fair_pruner.passes import pass_over
 from fair_pruner.signals import Projections
+from fair_pruner.types import Protection
 
 Family = tuple[nn.Module, Tensor]
 MakeBatches = Callable[..., list[tuple[Tensor, Tensor]]]
@@ -61,14 +64,18 @@ def test_batches_that_come_once_are_refused_where_they_are_needed_twice(small: F
         observed(small, iter(make_batches(small[1], 4)), room=6 * 8 * 4 * 41)  # type: ignore[arg-type]
 
 
-def test_absolute_protection_is_at_least_the_signed_one(small: Family, make_batches: MakeBatches) -> None:
-    model, example = small
-    signed, absolute = (
-        score(model, make_batches(example, 4), example_input=example, projections=2, protection=protection)
-        for protection in ("signed", "absolute")
-    )
-    for one, other in zip(signed.groups, absolute.groups, strict=True):
-        assert all(a >= s - 1e-9 for s, a in zip(one.r_score, other.r_score, strict=True))
+def test_absolute_protection_is_the_mean_of_each_images_own(family: Family) -> None:
+    model, example = family[0].double(), family[1].double()
+    images, labels = torch.randn(3, *example.shape[1:], dtype=torch.float64), torch.tensor([0, 3, 1])
+
+    def r_scores(protection: Protection, *chosen: int) -> list[torch.Tensor]:
+        batch = (images[list(chosen)], labels[list(chosen)])
+        table = score(model, [batch], example_input=example, removal="random", protection=protection)
+        return [torch.tensor(group.r_score) for group in table.groups]
+
+    alone = zip(*(r_scores("signed", image) for image in range(3)), strict=True)
+    for found, each in zip(r_scores("absolute", 0, 1, 2), alone, strict=True):
+        torch.testing.assert_close(found, torch.stack(each).mean(dim=0), rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def loss_with_gate(model: nn.Module, group: Group, unit: int, gate: float, batch
 def test_r_equals_the_central_finite_difference_of_the_shared_gate(family: Family, make_batches: MakeBatches) -> None:
     model, example = copy.deepcopy(family[0]).double(), family[1].double()
     batches = [(x.double(), y) for x, y in make_batches(example, 10, count=2, size=10)]
-    table = score(model, batches, example_input=example, projections=2)
+    table = score(model, batches, example_input=example, projections=2, protection="signed")
     step = 1e-6  # small, so that few ReLUs switch in between
     for group, scores in zip(find_groups(model, example), table.groups, strict=True):
         largest = max(scores.r_score)
@@ -145,7 +145,7 @@ def test_u_is_read_at_the_producers_own_output(small: Family, make_batches: Make
             model(x)
     hook.remove()
     expected = u_score(project(torch.cat(seen), 1, 6, seed=0), torch.cat([y for _, y in batches]))
-    table = score(model, batches, example_input=example, projections=6)
+    table = score(model, batches, example_input=example, projections=6, observe="producer", aggregate="max")
     assert table.groups[0].name == "features.0"
     np.testing.assert_allclose(table.groups[0].u_score, expected, rtol=1e-6)
 

@@ -81,7 +81,12 @@ def test_scores_are_the_librarys_and_do_not_change_the_model(
     assert table == expected
     assert scores.parents == (dense_record.digest, calibration.digest)
     assert (scores.groups, scores.units, scores.samples, scores.classes) == (2, 24, 80, 10)
-    assert (scores.removal, scores.observe, scores.aggregate, scores.protection) == ("wasserstein", "producer", "max", "signed")
+    assert (scores.removal, scores.observe, scores.aggregate, scores.protection) == (
+        "wasserstein",
+        "activation",
+        "mean",
+        "absolute",
+    )
 
 
 def test_every_setting_of_the_score_arrives(

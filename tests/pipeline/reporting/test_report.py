@@ -145,7 +145,7 @@ def test_words_of_the_report(sweep):
     assert sweep["candidates"][1].model.digest[:12] in text
     for condition in (
         "Model CPU 3000, 2 cores",
-        "wasserstein, read at the producer, max over the layers of a group; signed R-Score; 640 images of 10 classes",
+        "wasserstein, read at the activation, mean over the layers of a group; absolute R-Score; 640 images of 10 classes",
         "threads: 1",
         "400, in 20 rounds",
         "0.42",
