@@ -240,10 +240,10 @@ def caption(outcomes: Iterable[Outcome]) -> str:
     )
     parities = [record.parity for record in onnx]
     compared = joined(f"{each.samples} in batches of {', '.join(map(str, each.batch_sizes))}" for each in parities)
+    same = min((each.top1_agreement for each in parities), default=0.0)
     onnx_said = (
         f"ONNX: largest |torch - ONNX Runtime| over largest |torch| of the pruned model's logits for real images ({compared}); "
-        f"limit {EXPORT.max_relative_diff:g}. The top-1 class is the same for "
-        f"{min(each.top1_agreement for each in parities):.0%} of them{' or more' if len(parities) > 1 else ''}. "
+        f"limit {EXPORT.max_relative_diff:g}. {'All' if same == 1 else f'At least {same:.0%}'} of them keep their top-1 class. "
         if parities
         else ""
     )

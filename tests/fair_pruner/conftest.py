@@ -47,6 +47,13 @@ def small_convnext() -> nn.Module:
     return model
 
 
+def torchvision_vit() -> nn.Module:
+    """With a head that is not all zeros, as a new one is."""
+    model = VisionTransformer(16, 8, 2, 4, 32, 48, num_classes=10)
+    model.heads[-1].reset_parameters()
+    return model
+
+
 def flattening_vgg() -> nn.Module:
     """Convolutions whose maps are flattened into a hidden linear layer, as in torchvision's VGG."""
     features = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
@@ -63,7 +70,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lstm, both directions": (lambda: RowByRow(nn.LSTM, "state", 2, bidirectional=True), (1, 6, 8)),
     "gru": (lambda: RowByRow(nn.GRU, "steps"), (1, 6, 8)),
     "grouped and depthwise": (lambda: blocks_of_channels(), (3, 12, 12)),
-    "torchvision vit": (lambda: VisionTransformer(16, 8, 2, 4, 32, 48, num_classes=10), (3, 16, 16)),
+    "torchvision vit": (lambda: torchvision_vit(), (3, 16, 16)),
     "timm convnext": (lambda: small_convnext(), (3, 32, 32)),
     "timm vit": (lambda: timm.create_model("vit_tiny_patch16_224", num_classes=10, img_size=32, depth=2), (3, 32, 32)),
     "vgg with flatten": (lambda: flattening_vgg(), (3, 8, 8)),
@@ -111,7 +118,10 @@ def random_plan(model: nn.Module, example: Tensor, share: float = 0.4) -> Prunin
 
 
 def silence(model: nn.Module, example: Tensor, plan: PruningPlan) -> None:
-    """Zero the outgoing weights of the units that a plan removes: then the output must not move when they go."""
-    groups = find_groups(model, example)
-    with heads_open(model):
+    """Zero the weights that read the units of a plan, widths too: then the output must not move when they go."""
+    groups = find_groups(model, example, embedding=True, trial=False)
+    with heads_open(model), torch.no_grad():
+        weights = dict(model.named_parameters())
         cut.silence(model, groups, {group.name: group.pruned for group in plan.groups})
+        for name, silent in model.named_parameters():  # a MultiheadAttention comes back with the tensors that it had
+            weights[name].copy_(silent)

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from fair_pruner import CostModel, GroupPlan, NothingToPruneError, PruningPlan, find_groups, measure, remove
-from fair_pruner.attention import heads_open
-from fair_pruner.cut import silence
 from fair_pruner.groups import refusals
 from fair_pruner.layers import BatchNorm
 from pipeline.builtin_models import CifarResNet
 
 from ..benchmarks.custom_networks import Grouped, RowReader, TwoPaths, small_vit
-from .conftest import random_plan
+from .conftest import random_plan, silence
 
 pytestmark = pytest.mark.slow
 PHOTO, ROWS = (3, 64, 64), (1, 8, 8)
@@ -96,7 +94,7 @@ def case(request: pytest.FixtureRequest) -> Case:
         model.train()(torch.randn(4, *family.shape, dtype=torch.float64))
     original = output(model.eval(), example, family)
     plan = plan_of(model, example, family)
-    silence_units(model, example, plan)
+    silence(model, example, plan)
     return Case(family, original, model, plan, remove(model, plan, example_input=example), example)
 
 
@@ -115,16 +113,6 @@ def plan_of(model: nn.Module, example: Tensor, family: Family) -> PruningPlan:
     ]
     assert bool(widths) == family.embedding
     return PruningPlan((*plan.groups, *widths), 0.1, "tod", 1, 1)
-
-
-def silence_units(model: nn.Module, example: Tensor, plan: PruningPlan) -> None:
-    """Zero the weights that read the units of a plan, widths too."""
-    groups = find_groups(model, example, embedding=True, trial=False)
-    with heads_open(model), torch.no_grad():
-        weights = dict(model.named_parameters())
-        silence(model, groups, {group.name: group.pruned for group in plan.groups})
-        for name, new_weight in model.named_parameters():  # a MultiheadAttention comes back with the tensors that it had
-            weights[name].copy_(new_weight)
 
 
 def output(model: nn.Module, example: Tensor, family: Family) -> Tensor:
@@ -179,7 +167,7 @@ def test_replaying_the_plan_and_loading_the_weights_gives_the_same_network(case:
 def test_a_cut_model_can_be_cut_again(case: Case) -> None:
     small, example = deepcopy(case.small), case.example
     plan = plan_of(small, example, case.family)
-    silence_units(small, example, plan)
+    silence(small, example, plan)
     expected = output(small, example, case.family)
     assert plan.units_removed > 0
     assert difference(expected, output(case.small, example, case.family)) > 1e-3
