@@ -7,8 +7,8 @@ For each network, on the same IMAGES images of 28x28, in one process with the sa
   it is installed (pip install fair-pruner[bench]). It goes layer by layer: layers are measured, evenly spread, until
   --peer-seconds have passed, and if some are left over the sum is estimated from the mean and marked with ~.
 
-Then: 100 tolerances allocated for ResNet-50, once its units are ranked. Medians of REPEATS, for the peer of one run. Needs a
-machine with nothing else to do. Weights are random: neither side's time depends on them much.
+Before that: 100 tolerances for ResNet-50 once its units are ranked, and a budget. Medians of REPEATS, for the peer of one run.
+Needs a machine with nothing else to do. Weights are random: neither side's time depends on them much.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet50
 
-from fair_pruner import Ranking, allocate, score
+from fair_pruner import Budget, Ranking, allocate, score, tolerance_for
 from fair_pruner.r_score import RScore
 from fair_pruner.signals import Projections
 from pipeline.builtin_models import VGG, CifarResNet
@@ -144,7 +144,7 @@ def compare(patience: float) -> None:
 
 
 def allocation() -> None:
-    """100 tolerances for ResNet-50; few images and directions, as the time of allocation does not depend on them."""
+    """100 tolerances and a budget for ResNet-50; few images and directions, as these times do not depend on them."""
     torch.manual_seed(0)
     model, images = resnet50(num_classes=10).eval(), torch.randn(20, 3, 64, 64)
     table = score(model, [(images, torch.arange(20) % 10)], example_input=images[:2], projections=4)
@@ -156,6 +156,8 @@ def allocation() -> None:
         f"100 whole plans with units, masses and bounds in {1000 * singly:.0f} ms; "
         f"ranking {1000 * seconds(lambda: Ranking(table)):.0f} ms"
     )
+    budget = seconds(lambda: tolerance_for(table, model, example_input=images[:2], budget=Budget(macs=0.5)))
+    print(f"ResNet-50, half of the MACs: tolerance found in {budget:.2f} s after scoring, groups and costs included")  # noqa: T201
 
 
 if __name__ == "__main__":
