@@ -1,41 +1,55 @@
 """Which number of a rule meets a budget, found on predicted costs: nothing is trained and nothing is cut."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from torch import Tensor, nn
 
 from fair_pruner.cost import Cost, CostModel
 from fair_pruner.errors import BudgetError, SettingError
 from fair_pruner.groups import find_groups
-from fair_pruner.ranking import Ranking, number_name
-from fair_pruner.types import GroupPlan, PruningPlan, Rule, ScoreTable
+from fair_pruner.ranking import Ranking, RoundTo, number_name
+from fair_pruner.rounding import Latency, bare_plan, given, resolved
+from fair_pruner.types import Rule, ScoreTable
+
+LOOKS = 64
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a pruned model may cost: exactly one of these, as a share of the dense model (0 < float <= 1) or a number (int)."""
+    """What a pruned model may cost: exactly one of these, as a share of the dense model (0 < float <= 1) or a number (int).
+
+    `latency_ms` is never a share: milliseconds, as whatever predicts them for `tolerance_for` counts them.
+    """
 
     macs: float | int | None = None
     params: float | int | None = None
     bytes: float | int | None = None
+    latency_ms: float | int | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.macs, self.params, self.bytes) if value is not None]
-        if len(given) != 1:
-            raise SettingError(f"a budget names exactly one of macs, params and bytes, not {len(given)}")
-        if (isinstance(given[0], float) and not 0 < given[0] <= 1) or given[0] <= 0:
-            raise SettingError(f"a budget is a share in (0, 1] or a positive whole number, not {given[0]}")
+        named = [(field.name, value) for field in fields(self) if (value := getattr(self, field.name)) is not None]
+        if len(named) != 1:
+            raise SettingError(f"a budget names exactly one of macs, params, bytes and latency_ms, not {len(named)}")
+        ((name, value),) = named
+        if name == "latency_ms":
+            if not 0 < value < math.inf:
+                raise SettingError(f"a latency budget is a positive number of milliseconds, not {value}")
+        elif (isinstance(value, float) and not 0 < value <= 1) or value <= 0:
+            raise SettingError(f"a budget is a share in (0, 1] or a positive whole number, not {value}")
 
     @property
     def quantity(self) -> str:
         """Which cost is limited."""
-        return next(name for name in ("macs", "params", "bytes") if getattr(self, name) is not None)
+        return next(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
-    def limit(self, dense: Cost) -> int:
-        """The budget as a number, given the dense model's cost."""
+    def limit(self, dense: Cost) -> float:
+        """The budget as a number, given the dense model's cost; whole but for a latency."""
         value: float | int = getattr(self, self.quantity)
-        return int(value * getattr(dense, self.quantity)) if isinstance(value, float) else value
+        is_share = isinstance(value, float) and self.quantity != "latency_ms"
+        return int(value * getattr(dense, self.quantity)) if is_share else value
 
 
 def tolerance_for(
@@ -44,11 +58,12 @@ def tolerance_for(
     *,
     example_input: Tensor,
     budget: Budget,
-    round_to: int = 1,
+    round_to: RoundTo | Literal["auto"] = 1,
     min_units: int = 1,
     rule: Rule = "tod",
     ignore: Sequence[str] = (),
     costs: CostModel | None = None,
+    latency: Latency | None = None,
 ) -> float:
     """The smallest number of `rule` (tolerance or pruning ratio, see `allocate`) whose plan keeps `model` within `budget`.
 
@@ -57,7 +72,13 @@ def tolerance_for(
     `costs` is the model's CostModel if there is one already, and then `model`, `example_input` and `ignore` are not looked
     at. Depths are whole, so what the plan costs may lie below the budget: ask `costs.after(plan)`.
 
-    Raises BudgetError, with the least cost that can be reached, if the largest number is not enough; SettingError.
+    `latency` predicts the milliseconds of the model after a plan; a budget in `latency_ms` needs it, and so does `round_to`
+    "auto", which takes at each number the multiples that `choose_multiples` finds for it. In these two cases a deeper
+    plan can cost more, and the answer is a number whose plan meets the budget where the plan at the next smaller number
+    does not; below that one there may be others that do.
+
+    Raises BudgetError, with the least cost that was found, if neither the largest number nor any of LOOKS spread over the
+    others is enough; SettingError.
     """
     ranking = table if isinstance(table, Ranking) else Ranking(table)
     if costs is None:
@@ -65,25 +86,31 @@ def tolerance_for(
     limit = budget.limit(costs.dense)
     critical = ranking.critical(rule=rule, min_units=min_units)
 
-    def cost_at(number: float) -> int:
-        depths = ranking.depths((number,), rule=rule, round_to=round_to, min_units=min_units)[0].tolist()
-        return int(getattr(costs.after(_bare_plan(ranking, depths)), budget.quantity))
+    def cost_at(place: int) -> float:
+        number = critical[place]
+        multiples = resolved(round_to, ranking, number, latency, rule=rule, min_units=min_units)
+        depths = ranking.depths((number,), rule=rule, round_to=multiples, min_units=min_units)[0].tolist()
+        plan = bare_plan(ranking, depths)
+        return given(latency)(plan) if budget.latency_ms is not None else float(getattr(costs.after(plan), budget.quantity))
 
-    least = cost_at(critical[-1])
-    if least > limit:
-        raise BudgetError(
-            f"no {number_name(rule)} brings {budget.quantity} down to {limit}: {least} is the least, with min_units {min_units} "
-            f"and round_to {round_to}; allow more or lower these, and go that deep in rounds (cut, recover, score again)"
-        )
-    low, high = -1, len(critical) - 1  # critical[high] meets the budget, and critical[low] does not if there is such a one
+    high = len(critical) - 1
+    if (least := cost_at(high)) > limit:
+        looked = sorted({round(look * high / LOOKS) for look in range(LOOKS)})
+        found = [(cost_at(place), place) for place in looked]
+        least = min(least, *(cost for cost, _ in found))
+        if least > limit:
+            raise BudgetError(
+                f"no {number_name(rule)} brings {budget.quantity} down to {_shown(limit)}: {_shown(least)} is the least, with "
+                f"min_units {min_units} and round_to {round_to}; allow more or lower these, and go that deep in rounds (cut, "
+                "recover, score again)"
+            )
+        high = next(place for cost, place in found if cost <= limit)
+    low = -1  # critical[high] meets the budget, and critical[low] does not if there is such a one
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if cost_at(critical[middle]) <= limit else (middle, high)
+        low, high = (low, middle) if cost_at(middle) <= limit else (middle, high)
     return critical[high]
 
 
-def _bare_plan(ranking: Ranking, depths: Sequence[int]) -> PruningPlan:
-    """As much of a plan as its cost depends on."""
-    cut = [(group, depth) for group, depth in zip(ranking.groups, depths, strict=True) if depth]
-    groups = (GroupPlan(group.name, group.units, group.lowest(depth), 0.0, 0.0, 0.0, 0.0, depth) for group, depth in cut)
-    return PruningPlan(tuple(groups), 1.0, "tod", 1, 1)
+def _shown(cost: float) -> str:
+    return f"{cost:.0f}" if cost == int(cost) else f"{cost:.4g}"

@@ -15,7 +15,8 @@ def compose(first: PruningPlan, second: PruningPlan) -> PruningPlan:
     `removed_mass`, `mass_bound` and `uniform_mass` are sums over the rounds, each by its own R-Scores; `total_mass` is the
     first round's. `tod` is the share of all units removed that were protected in their round. `unrounded_depth` is the
     depth had the last round not been rounded. `tolerance` is the largest of the rounds; rule, `round_to` and `min_units`
-    are the last round's. `rounds` adds up. Raises PlanError if the plans do not fit. Ours.
+    are the last round's, a group's `round_to` that of the last round that it was in. `rounds` adds up. Raises PlanError if
+    the plans do not fit. Ours.
     """
     later = {group.name: group for group in second.groups}
     groups = [_compose(group, later.pop(group.name)) if group.name in later else group for group in first.groups]
@@ -72,6 +73,7 @@ def _compose(first: GroupPlan, second: GroupPlan) -> GroupPlan:
         mass_bound=first.mass_bound + second.mass_bound,
         total_mass=first.total_mass,
         unrounded_depth=first.depth + second.unrounded_depth,
+        round_to=second.round_to,
     )
 
 
@@ -94,6 +96,7 @@ def _remainder(whole: GroupPlan, done: GroupPlan) -> GroupPlan:
         mass_bound=max(removed, whole.mass_bound - done.mass_bound),
         total_mass=max(removed, whole.total_mass - done.removed_mass),
         unrounded_depth=max(len(left), whole.unrounded_depth - done.depth),
+        round_to=whole.round_to,
     )
 
 

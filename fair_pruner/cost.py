@@ -73,13 +73,19 @@ class CostModel:
                 self._tensors[f"{name} heads"] = _Tensor((1, heads.heads * heads.head_dim), 0, False, losses)
                 self._layers.append(_Layer(spent, (f"{name} heads",)))
 
+    def shapes_after(self, plan: PruningPlan) -> dict[str, tuple[int, ...]]:
+        """Shape of the weight of every layer that spends MACs (convolutions, linear layers), by its name, once `plan` is done.
+
+        Raises PlanError as `after` does.
+        """
+        pruned = self._pruned(plan)
+        weights = [weight for layer in self._layers for weight in layer.weights if weight.endswith(".weight")]
+        return {weight.removesuffix(".weight"): self._tensors[weight].shape_left(pruned) for weight in weights}
+
     def after(self, plan: PruningPlan) -> Cost:
         """The cost once `plan` is carried out. Raises PlanError if the plan has a group that the model has not."""
-        pruned = {group.name: group.pruned for group in plan.groups}
-        unknown = sorted(set(pruned) - {group.name for group in self.groups})
-        if unknown:
-            raise PlanError(f"the plan cuts {unknown[0]}, which is no group of this model")
-        left = {name: tensor.left(pruned) for name, tensor in self._tensors.items()}
+        pruned = self._pruned(plan)
+        left = {name: math.prod(tensor.shape_left(pruned)) for name, tensor in self._tensors.items()}
         lost = {name: tensor.size - left[name] for name, tensor in self._tensors.items()}
         params = sum(lost[name] for name, tensor in self._tensors.items() if tensor.is_parameter)
         size = sum(lost[name] * tensor.element_size for name, tensor in self._tensors.items())
@@ -88,6 +94,13 @@ class CostModel:
             full = sum(self._tensors[name].size for name in layer.weights)
             macs += layer.macs - layer.macs * sum(left[name] for name in layer.weights) // full
         return Cost(self.dense.params - params, self.dense.macs - macs, self.dense.bytes - size)
+
+    def _pruned(self, plan: PruningPlan) -> dict[str, tuple[int, ...]]:
+        pruned = {group.name: group.pruned for group in plan.groups}
+        unknown = sorted(set(pruned) - {group.name for group in self.groups})
+        if unknown:
+            raise PlanError(f"the plan cuts {unknown[0]}, which is no group of this model")
+        return pruned
 
 
 @dataclass(frozen=True)
@@ -120,12 +133,12 @@ class _Tensor:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    def left(self, pruned: dict[str, tuple[int, ...]]) -> int:
-        """Elements that stay."""
+    def shape_left(self, pruned: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+        """Entries that stay, by dimension."""
         shape = list(self.shape)
         for loss in self.losses:
             shape[loss.dim] -= loss.of(pruned.get(loss.group, ()))
-        return math.prod(shape)
+        return tuple(shape)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A score table, sorted once: the depths of any number of plans, by any rule, are then look-ups."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -11,6 +11,8 @@ from torch import Tensor
 from fair_pruner.errors import SettingError
 from fair_pruner.tod import ascending, overlap_by_depth, share_by_depth, tolerance_by_depth
 from fair_pruner.types import Rule, ScoreTable, UnitScores
+
+RoundTo = int | Mapping[str, int]  # one multiple for all groups, or one a group, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,24 +76,41 @@ class Ranking:
         self.groups = tuple(RankedGroup.of(group) for group in table.groups)
         self._normalised = table.removal == "lamp"
 
-    def depths(self, numbers: Sequence[float] | Tensor, *, rule: Rule = "tod", round_to: int = 1, min_units: int = 1) -> Tensor:
+    def depths(
+        self, numbers: Sequence[float] | Tensor, *, rule: Rule = "tod", round_to: RoundTo = 1, min_units: int = 1
+    ) -> Tensor:
         """How many units each group loses at each of T numbers: int64 (T, groups).
 
-        At least `min_units` units of a group stay, and the number of channels that stay is rounded up to a multiple of
-        `round_to`, so rounding never cuts deeper. Raises SettingError for arguments out of range.
+        At least `min_units` units of a group stay, and the number of channels that stay is rounded up to the group's multiple
+        (see `multiples`), so rounding never cuts deeper. Raises SettingError for arguments out of range.
         """
         wanted = torch.as_tensor(numbers, dtype=torch.float64)
         for number in wanted[~((wanted > 0) & (wanted <= 1))].tolist():
             raise SettingError(f"{number_name(rule)} is {number}; it must lie in (0, 1]")
-        if round_to < 1 or min_units < 1:
-            raise SettingError(f"round_to is {round_to} and min_units is {min_units}; both must be at least 1")
+        if min_units < 1:
+            raise SettingError(f"min_units is {min_units}; it must be at least 1")
         depths = torch.empty(len(wanted), len(self.groups), dtype=torch.int64)
         for column, smallest in enumerate(self._smallest_numbers(rule, min_units)):
             depths[:, column] = torch.searchsorted(smallest, wanted, right=True) - 1
         units = torch.tensor([group.units for group in self.groups], dtype=torch.int64)
-        multiple = torch.tensor([round_to // math.gcd(round_to, group.channels) for group in self.groups], dtype=torch.int64)
+        of_channels = zip(self.multiples(round_to), self.groups, strict=True)
+        multiple = torch.tensor([each // math.gcd(each, group.channels) for each, group in of_channels], dtype=torch.int64)
         kept = (units - depths + multiple - 1) // multiple * multiple
         return (units - kept).clamp(min=0)
+
+    def multiples(self, round_to: RoundTo) -> list[int]:
+        """Per group what its number of channels is rounded up to a multiple of: 1 for a group that a mapping does not name.
+
+        Raises SettingError for a multiple below 1 and for a name that is no group.
+        """
+        names = [group.name for group in self.groups]
+        by_name = dict.fromkeys(names, round_to) if isinstance(round_to, int) else round_to
+        for name, multiple in by_name.items():
+            if name not in names:
+                raise SettingError(f"round_to names {name}, which is no group of the scores")
+            if multiple < 1:
+                raise SettingError(f"round_to is {multiple} for {name}; it must be at least 1")
+        return [by_name.get(name, 1) for name in names]
 
     def critical(self, *, rule: Rule = "tod", min_units: int = 1) -> list[float]:
         """The numbers at which depths change, ascending and exact, after one below them all; between two nothing changes."""

@@ -72,7 +72,8 @@ class GroupPlan:
     """What happens to one group of `units` units: those in `pruned` go (sorted indices in the dense numbering).
 
     `tod` is ToD at this depth. `removed_mass` is the summed R-Score of the removed units, `mass_bound` what it cannot
-    exceed given the overlap, `total_mass` the group's summed R-Score. `unrounded_depth` is the depth before `round_to`.
+    exceed given the overlap, `total_mass` the group's summed R-Score. `round_to` is what the number of channels that stay
+    was rounded up to a multiple of, `unrounded_depth` the depth before that.
     """
 
     name: str
@@ -83,6 +84,7 @@ class GroupPlan:
     mass_bound: float
     total_mass: float
     unrounded_depth: int
+    round_to: int = 1
 
     @property
     def depth(self) -> int:
@@ -99,8 +101,9 @@ class GroupPlan:
 class PruningPlan:
     """Which units of a dense model go, group by group, and the settings that led there.
 
-    `tolerance` is the rule's number: a tolerance for `tod`, a pruning ratio for `uniform` and `global`. `uniform_mass` is
-    the R-mass that a uniform plan would remove if it took as many units, by the same signal. `rounds` counts the cuts.
+    `tolerance` is the rule's number: a tolerance for `tod`, a pruning ratio for `uniform` and `global`. `round_to` is the
+    largest number that divides the groups' own. `uniform_mass` is the R-mass that a uniform plan would remove if it took as
+    many units, by the same signal. `rounds` counts the cuts.
     """
 
     groups: tuple[GroupPlan, ...]

@@ -10,12 +10,17 @@ from flows.tasks import (
     export_task,
     finetune_task,
     prune_task,
+    quantize_task,
     recalibrate_task,
     score_task,
+    verify_engine_task,
 )
 from pipeline.config import RunConfig
+from pipeline.exported import EngineRecord, OnnxRecord
+from pipeline.latency import LayerCostRecord
 from pipeline.measurements import Candidate, EvalReport
-from pipeline.records import CalibrationSet, EngineRecord, Goal, ModelRecord, OnnxRecord, PlanRecord, Record, ScoreRecord
+from pipeline.records import CalibrationSet, Goal, ModelRecord, PlanRecord, Record, ScoreRecord
+from pipeline.variants import variant
 
 STAGE_OF: dict[type[Record], str] = {
     ScoreRecord: "score",
@@ -43,7 +48,14 @@ def scored(run: FlowRunner, config: RunConfig, about: str, model: ModelRecord, c
 
 
 def allocated(
-    run: FlowRunner, config: RunConfig, goal: Goal, dense: ModelRecord, model: ModelRecord, scores: ScoreRecord, round_: int = 1
+    run: FlowRunner,
+    config: RunConfig,
+    goal: Goal,
+    dense: ModelRecord,
+    model: ModelRecord,
+    scores: ScoreRecord,
+    layer_costs: LayerCostRecord | None,
+    round_: int = 1,
 ) -> PlanRecord:
     """The plan of one goal for a round."""
     settings = config.allocate
@@ -58,10 +70,18 @@ def allocated(
         rule=settings.rule,
         round_to=settings.round_to,
         min_units=settings.min_units,
+        layer_costs=layer_costs,
     )
 
 
-def branch(run: FlowRunner, config: RunConfig, dense: ModelRecord, calibration: CalibrationSet, plan: PlanRecord) -> Candidate:
+def branch(
+    run: FlowRunner,
+    config: RunConfig,
+    dense: ModelRecord,
+    calibration: CalibrationSet,
+    layer_costs: LayerCostRecord | None,
+    plan: PlanRecord,
+) -> Candidate:
     """All rounds of one candidate, `plan` being that of the first: cut, recalibrate, fine-tune, and score again.
 
     A round that would remove nothing, because the budget is met already or no unit may go, is left out.
@@ -72,7 +92,7 @@ def branch(run: FlowRunner, config: RunConfig, dense: ModelRecord, calibration: 
         about = _about(goal, rounds, round_)
         if round_ > 1:
             scores = scored(run, config, about, model, calibration)
-            following = allocated(run, config, goal, dense, model, scores, round_)
+            following = allocated(run, config, goal, dense, model, scores, layer_costs, round_)
             made += [scores, following]
             if following.plan == model.plan:
                 continue
@@ -82,7 +102,7 @@ def branch(run: FlowRunner, config: RunConfig, dense: ModelRecord, calibration: 
         recalibrated = run(recalibrate_task, about, model=pruned, calibration=calibration, config=config.recalibrate, **common)
         model = run(finetune_task, about, model=recalibrated, label=f"finetune · {about}", config=config.finetune, **common)
         made += [pruned, recalibrated, model]
-    return measured(run, config, goal.name, model, plan, recalibrated, made)
+    return measured(run, config, goal.name, model, calibration, plan, recalibrated, made)
 
 
 def measured(
@@ -90,22 +110,47 @@ def measured(
     config: RunConfig,
     name: str,
     model: ModelRecord,
+    calibration: CalibrationSet,
     plan: PlanRecord | None = None,
     recalibrated: ModelRecord | None = None,
     made: Sequence[Record] = (),
 ) -> Candidate:
-    """Export a model, build its engine, and measure its accuracy in torch and in ONNX Runtime; `made` led to the model."""
+    """Export a model in every precision, build engines, and measure accuracy in torch and in ONNX Runtime.
+
+    `made` led to the model; `calibration` are the images that int8 takes its ranges from.
+    """
+    about = str(plan.goal) if plan else name
     common = {"data": config.data, "seed": config.seed, "config": config.evaluate}
     before = (
-        run(evaluate_task, f"{name} recalibrated, validation", subject=recalibrated, split="validation", **common)
+        run(evaluate_task, f"{about} · recalibrated, validation", subject=recalibrated, split="validation", **common)
         if recalibrated
         else None
     )
-    validation = run(evaluate_task, f"{name} torch, validation", subject=model, split="validation", **common)
-    test = run(evaluate_task, f"{name} torch, test", subject=model, split="test", **common)
-    onnx = run(export_task, name, model=model, data=config.data, seed=config.seed, config=config.export)
-    onnx_test = run(evaluate_task, f"{name} onnx, test", subject=onnx, split="test", **common)
-    engine = run(build_engine_task, name, onnx=onnx, config=config.engine)
+    validation = run(evaluate_task, f"{about} · torch, validation", subject=model, split="validation", **common)
+    test = run(evaluate_task, f"{about} · torch, test", subject=model, split="test", **common)
+    onnx = run(export_task, about, model=model, data=config.data, seed=config.seed, config=config.export)
+    onnx_validation = run(evaluate_task, f"{about} · onnx, validation", subject=onnx, split="validation", **common)
+    onnx_test = run(evaluate_task, f"{about} · onnx, test", subject=onnx, split="test", **common)
+    engine = _engine(run, config, about, onnx)
+    variants = []
+    for precision in config.quantize.precisions:
+        in_precision = f"{about} · {precision}"
+        file = run(
+            quantize_task,
+            in_precision,
+            onnx=onnx,
+            precision=precision,
+            calibration=calibration,
+            data=config.data,
+            seed=config.seed,
+            config=config.quantize,
+            export=config.export,
+        )
+        accuracy = run(evaluate_task, f"{in_precision}, validation", subject=file, split="validation", **common)
+        built = _engine(run, config, in_precision, file)
+        variants.append(variant(file, accuracy, onnx_validation, built, run.store))
+    records = [*made, *([before] if before else []), validation, test, onnx, onnx_validation, onnx_test, engine]
+    records += [record for v in variants for record in (v.onnx, v.validation, v.engine)]
     return Candidate(
         name=name,
         tolerance=plan.tolerance if plan else None,
@@ -115,10 +160,25 @@ def measured(
         torch_validation=validation,
         torch_test=test,
         onnx=onnx,
+        onnx_validation=onnx_validation,
         onnx_test=onnx_test,
         engine=engine,
-        stage_seconds=_seconds(*made, *([before] if before else []), validation, test, onnx, onnx_test, engine),
+        variants=tuple(variants),
+        stage_seconds=_seconds(*records),
     )
+
+
+def _engine(run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord) -> EngineRecord:
+    """The engine of a file, executed where there is a GPU."""
+    built = run(build_engine_task, about, onnx=onnx, config=config.engine)
+    return executed(run, config, about, onnx, built)
+
+
+def executed(run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord, engine: EngineRecord) -> EngineRecord:
+    """The same engine, run and compared with its file if the machine that built it has a GPU."""
+    if engine.status != "built" or not engine.gpu:
+        return engine
+    return run(verify_engine_task, about, engine=engine, onnx=onnx, data=config.data, seed=config.seed, config=config.export)
 
 
 def _about(goal: Goal, rounds: int, round_: int) -> str:
@@ -131,5 +191,7 @@ def _seconds(*records: Record) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for record in records:
         stage = record.stage if isinstance(record, ModelRecord) else STAGE_OF[type(record)]
+        if isinstance(record, OnnxRecord) and record.precision != "fp32":
+            stage = "quantize"
         seconds[stage] = seconds.get(stage, 0.0) + record.seconds
     return seconds

@@ -1,16 +1,23 @@
 """The command line: run a sweep, look at plans and their reasons before it, see what works on this machine."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from flows.bench import bench
+from flows.build import build
+from flows.bundle import bundle
+from flows.compare import compare
+from flows.ending import one_sentence
 from flows.environment import prepare_environment
+from flows.gate import gate
+from flows.promote import promote, rollback
+from flows.rebuild import rebuild
+from flows.runs import runs
+from flows.up import up
 from pipeline.config import RunConfig, load_config
-from pipeline.errors import InputError, PipelineError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,27 +124,16 @@ def doctor(
     raise typer.Exit(0 if usable(findings) else 1)
 
 
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """End on an error of input with exit code 2, on a failed stage with 1, saying why in one line and no traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("fair-pruner: interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
-    except PipelineError as error:
-        _fail(error, 2 if isinstance(error, InputError) else 1)
-    except ValueError as error:
-        from fair_pruner.errors import FairPrunerError
-
-        if not isinstance(error, FairPrunerError):
-            raise
-        _fail(error, 2)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    typer.echo(f"fair-pruner: {error}", err=True)
-    raise typer.Exit(code)
+app.command()(bench)
+app.command()(build)
+app.command()(bundle)
+app.command()(gate)
+app.command()(promote)
+app.command()(rollback)
+app.command()(rebuild)
+app.command()(up)
+app.command()(compare)
+app.command()(runs)
 
 
 def _load(path: Path, overrides: list[str] | None, tolerances: str | None) -> RunConfig:

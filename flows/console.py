@@ -8,11 +8,14 @@ from rich.table import Table
 
 from fair_pruner.errors import FairPrunerError
 from fair_pruner.ranking import number_name
+from flows.terminal import terminal
+from pipeline.device_text import recommendation
 from pipeline.doctor import Finding
 from pipeline.errors import PipelineError
-from pipeline.findings import batch_sizes, series_of
+from pipeline.findings import batch_sizes, measured, series_of
 from pipeline.headline import points
-from pipeline.measurements import Candidate, LatencySeries, RunReport
+from pipeline.latency import LatencySeries
+from pipeline.measurements import Candidate, RunReport
 from pipeline.records import ModelRecord, PlanRecord
 
 STATE_STYLE = {"ok": "green", "missing": "yellow", "broken": "red"}
@@ -31,11 +34,6 @@ def keep_console_readable() -> None:
     """Put the filter on Prefect's loggers; their own handlers print the rest."""
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_NoTraceback())
-
-
-def terminal() -> Console:
-    """The terminal, or wide lines where there is none."""
-    return Console(width=None if Console().is_terminal else 120)
 
 
 def log_to_stderr() -> None:
@@ -57,12 +55,19 @@ def show_report(report: RunReport) -> None:
     for candidate in report.candidates:
         star = " *" if candidate.name in report.pareto else ""
         latencies = (_latency_cell(series_of(report.latency, candidate.name, size)) for size in sizes)
-        table.add_row(
-            candidate.name + star, *_candidate_cells(report, candidate), *latencies, candidate.engine.status, end_section=True
-        )
+        table.add_row(candidate.name + star, *_candidate_cells(report, candidate), *latencies, candidate.engine.status)
+        for variant in candidate.variants:
+            found = [measured(report.latency, candidate.name, size, variant.onnx.precision) for size in sizes]
+            if not any(found):
+                continue
+            lost = f"{variant.against.points:+.2f} points\nof fp32, validation"
+            cells = ("-" if series is None else _latency_cell(series) for series in found)
+            table.add_row(f"  {variant.onnx.precision}", "", "", lost, *cells, "")
+        table.add_section()
     console = terminal()
     console.print(table)
-    console.print("* no other candidate is both more accurate and faster")
+    console.print("* no other candidate is both more accurate and faster (files in fp32)")
+    console.print(recommendation(report))
     console.print(f"report: {report.folder}/report.md", soft_wrap=True)
 
 

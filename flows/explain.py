@@ -42,7 +42,8 @@ def explain_all(config: RunConfig, group: str | None) -> Explained:
     if group is not None:
         check_group(group, found)
     run = DirectRunner(config.output)
-    _, _, scores, plans = prepare(run, config, architecture)
+    start = prepare(run, config, architecture)
+    scores, plans = start.scores, start.plans
     ranking = ranking_of(scores, run.store)
     folder = run.output / config.name
     make_folder(folder)

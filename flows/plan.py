@@ -10,5 +10,5 @@ from pipeline.records import ModelRecord, PlanRecord
 def plan_all(config: RunConfig) -> tuple[ModelRecord, tuple[PlanRecord, ...]]:
     """The dense model and one plan a tolerance or budget; what earlier runs finished is used again."""
     architecture = preflight(config)
-    model, _, _, plans = prepare(DirectRunner(config.output), config, architecture)
-    return model, plans
+    start = prepare(DirectRunner(config.output), config, architecture)
+    return start.model, start.plans

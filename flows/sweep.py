@@ -1,19 +1,34 @@
 """The main flow: one dense model, scored once; one branch a goal; all candidates measured last, and alone."""
 
-import logging
 import subprocess
+from typing import NamedTuple
 
 from prefect import flow, runtime
+from prefect.utilities.urls import url_for
 
+from flows.artifacts import show
 from flows.branch import allocated, branch, measured, scored
 from flows.environment import prepare_environment
-from flows.tasks import FlowRunner, benchmark_task, calibrate_task, dense_task, report_task, track_task
+from flows.run_logs import run_logs
+from flows.tasks import (
+    FlowRunner,
+    benchmark_task,
+    calibrate_task,
+    dense_task,
+    export_task,
+    layer_costs_task,
+    report_task,
+    track_task,
+)
 from pipeline.config import RunConfig
 from pipeline.goals import goals
-from pipeline.measurements import Contestant, RunReport
+from pipeline.latency import LayerCostRecord
+from pipeline.machine import describe
+from pipeline.measurements import RunReport
 from pipeline.preflight import preflight
 from pipeline.progress import log
 from pipeline.records import Architecture, CalibrationSet, ModelRecord, PlanRecord, ScoreRecord
+from pipeline.variants import contestants
 
 
 def _run_name() -> str:
@@ -22,6 +37,7 @@ def _run_name() -> str:
 
 
 @flow(name="sweep", flow_run_name=_run_name)
+@run_logs()
 def sweep(config: RunConfig) -> RunReport:
     """Prune a classifier at every tolerance or budget, and measure accuracy and latency of every exported candidate.
 
@@ -29,16 +45,16 @@ def sweep(config: RunConfig) -> RunReport:
         config: All settings of the run, one section a stage.
     """
     prepare_environment()  # a worker has not been through the command line
-    log.setLevel(logging.INFO)  # Prefect shows what the logger lets through
     architecture = preflight(config)
     run = FlowRunner(config.output)
-    model, calibration, scores, plans = prepare(run, config, architecture)
-    candidates = [measured(run, config, "dense", model, made=(model,))]
-    candidates += [branch(run, config, model, calibration, plan) for plan in plans]
+    start = prepare(run, config, architecture)
+    model, calibration, costs = start.model, start.calibration, start.layer_costs
+    candidates = [measured(run, config, "dense", model, calibration, made=(model,))]
+    candidates += [branch(run, config, model, calibration, costs, plan) for plan in start.plans]
     latency = run(
         benchmark_task,
         f"{len(candidates)} candidates",
-        contestants=tuple(Contestant(name=c.name, onnx=c.onnx, macs=c.model.macs) for c in candidates),
+        contestants=contestants(tuple(candidates), config.benchmark.runtimes),
         config=config.benchmark,
     )
     settings = config.model_dump(mode="json")
@@ -50,21 +66,34 @@ def sweep(config: RunConfig) -> RunReport:
         config=settings,
         candidates=tuple(candidates),
         latency=latency,
-        scores=scores,
-        plans=plans,
+        scores=start.scores,
+        plans=start.plans,
+        layer_costs=costs,
+        gate=config.gate,
         flow_run_id=str(runtime.flow_run.id or ""),
-        git_commit=_git_commit(),
+        git_commit=git_commit(),
     )
+    tracked = None
     if config.track.enabled:
-        run(track_task, config.name, report=result, config=config.track, output=run.output)
+        url = flow_run_url()
+        tracked = run(track_task, config.name, report=result, config=config.track, output=run.output, flow_run_url=url)
+    show(result, tracked)
     log.info("%d tasks, %d of them from the cache", run.finished, run.cached)
     return result
 
 
-def prepare(
-    run: FlowRunner, config: RunConfig, architecture: Architecture
-) -> tuple[ModelRecord, CalibrationSet, ScoreRecord, tuple[PlanRecord, ...]]:
-    """What comes before anything is pruned: the dense model, the calibration set, the scores, each candidate's first plan.
+class Start(NamedTuple):
+    """What comes before anything is pruned; `plans` are each candidate's first."""
+
+    model: ModelRecord
+    calibration: CalibrationSet
+    scores: ScoreRecord
+    layer_costs: LayerCostRecord | None
+    plans: tuple[PlanRecord, ...]
+
+
+def prepare(run: FlowRunner, config: RunConfig, architecture: Architecture) -> Start:
+    """Train or load the dense model, score it, measure its layers if plans or the person ask for it, and make the plans.
 
     Raises BudgetError if a budget cannot be met.
     """
@@ -74,11 +103,21 @@ def prepare(
     model = run(dense_task, name, architecture=architecture, source=source, data=data, seed=seed)
     calibration = run(calibrate_task, f"{config.calibrate.per_class} a class", data=data, config=config.calibrate, seed=seed)
     scores = scored(run, config, name, model, calibration)
-    plans = tuple(allocated(run, config, goal, model, model, scores) for goal in goals(config.allocate))
-    return model, calibration, scores, plans
+    costs = None
+    if config.layer_costs.enabled or config.allocate.needs_layer_costs:
+        onnx = run(export_task, "dense", model=model, data=data, seed=seed, config=config.export)
+        machine, threads = describe(("onnxruntime",)).identity, config.benchmark.threads
+        costs = run(layer_costs_task, name, model=model, onnx=onnx, machine=machine, config=config.layer_costs, threads=threads)
+    plans = tuple(allocated(run, config, goal, model, model, scores, costs) for goal in goals(config.allocate))
+    return Start(model, calibration, scores, costs, plans)
 
 
-def _git_commit() -> str:
+def flow_run_url() -> str:
+    """The page of the current run in Prefect; empty where its server has no pages."""
+    return url_for("flow-run", runtime.flow_run.id) or ""
+
+
+def git_commit() -> str:
     """The commit of the working directory's repository; empty outside of one."""
     command = ["git", "rev-parse", "HEAD"]
     try:

@@ -16,6 +16,7 @@ from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
 from pydantic import BaseModel
 
+from flows.progress_artifact import progress_artifact
 from pipeline.allocate import allocate
 from pipeline.benchmark import benchmark
 from pipeline.build_engine import build_engine
@@ -27,8 +28,10 @@ from pipeline.doctor import installed_version
 from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.finetune import finetune
+from pipeline.layer_costs import layer_costs
 from pipeline.progress import log
 from pipeline.prune import prune
+from pipeline.quantize import quantize
 from pipeline.recalibrate import recalibrate
 from pipeline.records import Record, digest_of
 from pipeline.removal import fingerprint as score_fingerprint
@@ -36,6 +39,7 @@ from pipeline.report import report
 from pipeline.score import score
 from pipeline.store import Store
 from pipeline.track import track
+from pipeline.verify_engine import verify_engine
 
 R = TypeVar("R", bound=Record)
 UNHASHED = frozenset({"store", "label"})  # where files lie and what a bar is called decide nothing
@@ -44,6 +48,8 @@ LIBRARIES = (
     "torch",
     "torch-pruning",
     "onnx",
+    "onnxconverter-common",
+    "nvidia-modelopt",
     "onnxruntime",
     "onnxruntime-gpu",
     "tensorrt",
@@ -98,9 +104,14 @@ recalibrate_task = _cached(recalibrate)
 finetune_task = _cached(finetune)
 evaluate_task = _cached(evaluate)
 export_task = _cached(export)
+layer_costs_task = _cached(layer_costs)
+quantize_task = _cached(quantize)
 build_engine_task = _cached(build_engine)
 # never cached: a latency is that of this machine, now
 benchmark_task = task(benchmark, name="benchmark", cache_policy=NO_CACHE)
+# what an engine is good for follows from the machine, which no key knows
+rebuild_task = task(build_engine, name="build_engine", cache_policy=NO_CACHE)
+verify_engine_task = task(verify_engine, name="verify_engine", cache_policy=NO_CACHE)
 report_task = task(report, name="report", cache_policy=NO_CACHE)
 track_task = task(track, name="track", cache_policy=NO_CACHE)
 
@@ -120,19 +131,21 @@ class FlowRunner:
 
     def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
         """Run a task under a readable name; a cached record whose files are gone or altered is made anew."""
-        named = stage.with_options(task_run_name=f"{stage.name} · {about}")
+        name = f"{stage.name} · {about}"
+        named = stage.with_options(task_run_name=name)
         arguments = _with_store(stage, arguments, self.store)
         if stage.persist_result:
             named = named.with_options(result_storage=self.cache)
             self._drop_torn(cache_key(stage.fn, arguments))
-        state = named(**arguments, return_state=True)
-        record: R = state.result()
-        self.finished += 1
-        if state.name == "Cached":
-            if not self.store.intact(record):
-                log.warning("%s · %s: a file of the cached record is gone or altered; made anew", stage.name, about)
-                return named.with_options(refresh_cache=True)(**arguments)
-            self.cached += 1
+        with progress_artifact(name):
+            state = named(**arguments, return_state=True)
+            record: R = state.result()
+            self.finished += 1
+            if state.name == "Cached":
+                if not self.store.intact(record):
+                    log.warning("%s: a file of the cached record is gone or altered; made anew", name)
+                    return named.with_options(refresh_cache=True)(**arguments)
+                self.cached += 1
         return record
 
     def _drop_torn(self, key: str) -> None:

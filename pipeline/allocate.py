@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 import fair_pruner
 from fair_pruner import Budget, CostModel, PruningPlan, Ranking
 from fair_pruner.types import Rule
+from pipeline.errors import InputError
+from pipeline.latency import LayerCostRecord
+from pipeline.latency_model import LatencyModel
 from pipeline.models import example_input, load_model
 from pipeline.rankings import ranking_of
 from pipeline.records import Depth, Goal, ModelRecord, PlanRecord, ScoreRecord, timed
@@ -22,38 +26,49 @@ def allocate(
     goal: Goal,
     way: float,
     rule: Rule,
-    round_to: int,
+    round_to: int | Literal["auto"],
     min_units: int,
+    layer_costs: LayerCostRecord | None,
     store: Store,
 ) -> PlanRecord:
     """The plan that cuts `model`, scored in `scores`, to `goal`; params, MACs and bytes are predicted and nothing is cut.
 
     If `model` has been cut before, the plan is what all cuts do to `dense` together; where nothing more goes, or the
     budget is met already, it is the earlier plan. `way` in (0, 1] is how far to go towards a budget in this cut: down to
-    dense * share ** way. Already the first of several cuts makes sure that the end can be reached. Raises BudgetError if
-    it cannot.
+    dense * share ** way. Already the first of several cuts makes sure that the end can be reached. With `layer_costs`, those
+    of `dense`, latency is predicted too; a goal in latency_ms and `round_to` "auto" need them. Raises BudgetError if the
+    budget cannot be reached, InputError if layer costs are needed and there are none.
     """
+    by_latency = round_to == "auto" or goal.quantity == "latency_ms"
+    if by_latency and layer_costs is None:
+        raise InputError(
+            f"{goal} with round_to {round_to} depends on the latency of layers, which was not measured; set "
+            "layer_costs.enabled: true, or round_to to a number and budgets to macs, params or bytes"
+        )
     subject, uncut = _subject(model, store), _subject(dense, store).costs
-    step = _Step(subject, ranking_of(scores, store), rule, round_to, min_units)
+    latency = LatencyModel.of(layer_costs, store, subject.costs) if layer_costs else None
+    step = _Step(subject, ranking_of(scores, store), latency, rule, round_to, min_units)
     done = PruningPlan.from_json(store.path(model.plan).read_text()) if model.plan else None
-    limit = _limit(goal, uncut, way) if goal.is_budget else None
-    if done and limit is not None and getattr(subject.costs.dense, goal.quantity) <= limit:
-        plan, after = done, subject.costs.dense
+    cut, end = PruningPlan((), 1.0, rule, 1, min_units), None
+    if goal.is_budget:
+        end, limit = (_limit(goal, uncut, latency, share) for share in (1.0, way))
+        if not done and way < 1:
+            step.number_for(goal, end)
+        if not done or step.cost(goal, cut) > limit:
+            cut = step.plan(step.number_for(goal, limit))
     else:
-        if limit is not None and not done and way < 1:
-            step.number_for(goal, _limit(goal, uncut, 1.0))
-        cut = step.plan(goal.value if limit is None else step.number_for(goal, limit))
-        after = subject.costs.after(cut)
-        plan = cut if done is None else fair_pruner.compose(done, cut) if cut.units_removed else done
+        cut = step.plan(goal.value)
+    plan = cut if done is None else fair_pruner.compose(done, cut) if cut.units_removed else done
+    after = subject.costs.after(cut)
     kinds = {group.name: group.kind for group in uncut.groups}
     return PlanRecord(
-        parents=(model.digest, scores.digest),
+        parents=(model.digest, scores.digest, *([layer_costs.digest] if layer_costs and by_latency else [])),
         plan=store.put(plan.to_json().encode(), ".plan.json"),
         goal=goal,
         rule=rule,
         rounds=plan.rounds,
         tolerance=plan.tolerance,
-        limit=_limit(goal, uncut, 1.0) if goal.is_budget else None,
+        limit=end,
         depths=tuple(
             Depth(
                 group=group.name,
@@ -65,6 +80,7 @@ def allocate(
                 mass_bound=group.mass_bound,
                 random_mass=group.random_mass,
                 total_mass=group.total_mass,
+                round_to=group.round_to,
             )
             for group in plan.groups
         ),
@@ -73,6 +89,7 @@ def allocate(
         params=after.params,
         macs=after.macs,
         weights_bytes=after.bytes,
+        latency_ms=latency.predict(cut) if latency else None,
         removed_mass=plan.removed_mass,
         mass_bound=plan.mass_bound,
         random_mass=plan.random_mass,
@@ -103,32 +120,41 @@ class _Step:
 
     subject: _Subject
     ranking: Ranking
+    latency: LatencyModel | None
     rule: Rule
-    round_to: int
+    round_to: int | Literal["auto"]
     min_units: int
 
-    def number_for(self, goal: Goal, limit: int) -> float:
+    def number_for(self, goal: Goal, limit: float) -> float:
         """The rule's number that keeps the model within `limit`. Raises BudgetError."""
         return fair_pruner.tolerance_for(
             self.ranking,
             self.subject.network,
             example_input=self.subject.inputs,
             budget=Budget(**{goal.quantity: limit}),
-            round_to=self.round_to,
-            min_units=self.min_units,
-            rule=self.rule,
             costs=self.subject.costs,
+            **self._settings(),
         )
 
     def plan(self, number: float) -> PruningPlan:
         """What goes at a number of the rule."""
-        return fair_pruner.allocate(
-            self.ranking, tolerance=number, round_to=self.round_to, min_units=self.min_units, rule=self.rule
-        )
+        return fair_pruner.allocate(self.ranking, tolerance=number, **self._settings())
+
+    def cost(self, goal: Goal, plan: PruningPlan) -> float:
+        """What a budget limits, after a plan."""
+        if goal.quantity == "latency_ms" and self.latency:
+            return self.latency.predict(plan)
+        return float(getattr(self.subject.costs.after(plan), goal.quantity))
+
+    def _settings(self) -> dict[str, Any]:
+        latency = self.latency.predict if self.latency else None
+        return {"round_to": self.round_to, "min_units": self.min_units, "rule": self.rule, "latency": latency}
 
 
-def _limit(goal: Goal, uncut: CostModel, way: float) -> int:
-    """How much of a budget's quantity may be left when `way` of the way is gone, in equal ratios; 1 at least."""
-    dense: int = getattr(uncut.dense, goal.quantity)
-    end = max(1, Budget(**{goal.quantity: goal.value}).limit(uncut.dense))
+def _limit(goal: Goal, uncut: CostModel, latency: LatencyModel | None, way: float) -> float:
+    """How much may be left of what a budget limits when `way` of the way is gone, in equal ratios; 1 at least of a count."""
+    end = Budget(**{goal.quantity: goal.value}).limit(uncut.dense)
+    if goal.quantity == "latency_ms" and latency:
+        return end if way == 1 else max(end, latency.dense_ms * (end / latency.dense_ms) ** way)
+    dense, end = getattr(uncut.dense, goal.quantity), max(1, end)
     return end if way == 1 else max(end, round(dense * (end / dense) ** way))

@@ -1,18 +1,18 @@
 """RunConfig: everything a person decides about a run, and how it is read from a file."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
+from pipeline.device_sections import BenchmarkConfig, EngineConfig, GateConfig, QuantizeConfig
 from pipeline.errors import InputError
-from pipeline.pruning_sections import AllocateConfig, BudgetConfig, ScoreConfig
+from pipeline.pruning_sections import AllocateConfig, BudgetConfig, LayerCostConfig, ScoreConfig
 from pipeline.sections import (
-    BenchmarkConfig,
     CalibrateConfig,
     DataConfig,
-    EngineConfig,
     EvaluateConfig,
     ExportConfig,
     FinetuneConfig,
@@ -33,7 +33,10 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FinetuneConfig",
+    "GateConfig",
+    "LayerCostConfig",
     "ModelConfig",
+    "QuantizeConfig",
     "RecalibrateConfig",
     "RunConfig",
     "ScoreConfig",
@@ -54,13 +57,16 @@ class RunConfig(Section):
     train: TrainConfig = Field(default_factory=TrainConfig)
     calibrate: CalibrateConfig = Field(default_factory=CalibrateConfig)
     score: ScoreConfig = Field(default_factory=ScoreConfig)
+    layer_costs: LayerCostConfig = Field(default_factory=LayerCostConfig)
     allocate: AllocateConfig = Field(default_factory=AllocateConfig)
     recalibrate: RecalibrateConfig = Field(default_factory=RecalibrateConfig)
     finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
+    quantize: QuantizeConfig = Field(default_factory=QuantizeConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
+    gate: GateConfig = Field(default_factory=GateConfig)
     track: TrackConfig = Field(default_factory=TrackConfig)
 
 
@@ -77,10 +83,22 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise InputError(f"{path} holds {found}; expected a mapping of sections such as `data:` and `model:`")
     for override in overrides:
         _override(values, override)
+    return _validated(values, str(path))
+
+
+def override_config(values: dict[str, Any], overrides: tuple[str, ...]) -> RunConfig:
+    """An earlier run's settings with `a.b=value` overrides. Raises InputError in one sentence."""
+    changed = copy.deepcopy(values)
+    for override in overrides:
+        _override(changed, override)
+    return _validated(changed, "the run's config")
+
+
+def _validated(values: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error)}") from error
+        raise InputError(f"{where}: {_sentence(error)}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:

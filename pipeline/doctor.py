@@ -33,6 +33,7 @@ def examine(output: Path) -> tuple[Finding, ...]:
         _pruning,
         _export,
         _runtime,
+        _openvino,
         _engines,
         _tracking,
         _flows,
@@ -43,7 +44,7 @@ def examine(output: Path) -> tuple[Finding, ...]:
 
 def usable(findings: tuple[Finding, ...]) -> bool:
     """Whether a run can start: nothing that every run needs is missing or broken."""
-    optional = {"TensorRT engines", "Fashion-MNIST"}
+    optional = {"OpenVINO", "TensorRT engines", "Fashion-MNIST"}
     return all(finding.state == "ok" for finding in findings if finding.subject not in optional)
 
 
@@ -70,7 +71,8 @@ def _pruning() -> Finding:
 
 
 def _export() -> Finding:
-    return _imported("ONNX export", {"onnx": "onnx", "onnxscript": "onnxscript"}, "fair-pruner[pipeline]")
+    packages = {"onnx": "onnx", "onnxscript": "onnxscript", "onnxconverter-common": "onnxconverter_common"}
+    return _imported("ONNX export", packages, "fair-pruner[pipeline]")
 
 
 def _runtime() -> Finding:
@@ -81,6 +83,13 @@ def _runtime() -> Finding:
         return Finding(subject, "broken", "onnxruntime and onnxruntime-gpu overwrite each other; uninstall both, install one")
     finding = _imported(subject, {found[0]: "onnxruntime"}, "fair-pruner[cpu]")
     return finding._replace(detail=f"{finding.detail}; latency is measured on the CPU") if finding.state == "ok" else finding
+
+
+def _openvino() -> Finding:
+    subject = "OpenVINO"
+    if not installed_version("openvino"):
+        return Finding(subject, "missing", "benchmark.runtimes cannot name openvino: pip install fair-pruner[openvino]")
+    return _imported(subject, {"openvino": "openvino"}, "fair-pruner[openvino]")
 
 
 def _engines() -> Finding:

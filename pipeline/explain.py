@@ -93,7 +93,7 @@ def explain(ranking: Ranking, plans: Sequence[PlanRecord], config: AllocateConfi
                 Cut(
                     plan=plan,
                     depth=plan.depths[place],
-                    reason=_reason(group, plan, plan.depths[place].removed, before[place], config),
+                    reason=_reason(group, plan, plan.depths[place], before[place], config),
                     cap=math.floor(group.units / (2 - plan.tolerance)) if plan.rule == "tod" else None,
                     uniform_depth=even[place],
                     uniform_mass=math.fsum(group.r_in_order[: even[place]]),
@@ -113,8 +113,8 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     return float(centred.prod(0).sum() / scale) if scale > 0 else None
 
 
-def _reason(group: RankedGroup, plan: PlanRecord, depth: int, unrounded: int, config: AllocateConfig) -> str:
-    n, number = group.units, plan.tolerance
+def _reason(group: RankedGroup, plan: PlanRecord, cut: Depth, unrounded: int, config: AllocateConfig) -> str:
+    n, number, depth = group.units, plan.tolerance, cut.removed
     if unrounded >= n - config.min_units:
         reason = f"limited by min_units: {min(config.min_units, n)} of {n} must stay"
     elif plan.rule == "tod":
@@ -126,7 +126,7 @@ def _reason(group: RankedGroup, plan: PlanRecord, depth: int, unrounded: int, co
         reason = f"{unrounded} of its units are among the {100 * number:.4g}% of all units with the lowest signal"
     if depth < unrounded:
         kept = f"keeps {n - depth}, not {n - unrounded}"
-        reason += f"; rounded from {unrounded} to {depth}, since round_to {config.round_to} {kept}"
+        reason += f"; rounded from {unrounded} to {depth}, since round_to {cut.round_to} {kept}"
     return reason
 
 

@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from fair_pruner.ranking import number_name
 from pipeline.drawing import CANDIDATE, DENSE, DOTS_PER_INCH, GREY, INK, REMOVED, plain, png, shortened, title
-from pipeline.findings import batch_sizes, series_of, wilson
+from pipeline.findings import RUNTIME_NAMES, batch_sizes, runtimes, series_of, wilson
 from pipeline.measurements import RunReport
 from pipeline.records import PlanRecord
 
@@ -68,7 +68,7 @@ def pareto_figure(report: RunReport) -> bytes:
     samples, latency = report.candidates[0].onnx_test.samples, report.latency
     conditions = (
         f"batch {batch_size} · {samples} test images · bars: 95% intervals\n"
-        f"{latency.machine.cpu} · ONNX Runtime, threads: {latency.threads}"
+        f"{latency.machine.cpu} · {RUNTIME_NAMES[runtimes(latency)[0]]}, threads: {latency.threads}"
     )
     title(axes, f"{shortened(report.name)}: accuracy against latency", conditions)
     axes.set_xlabel(f"median latency of a batch of {batch_size} [ms], left is better")

@@ -4,8 +4,18 @@ import math
 from collections.abc import Sequence
 
 from pipeline.errors import StageError
-from pipeline.measurements import Candidate, LatencyReport, LatencySeries, RunReport
+from pipeline.exported import Precision
+from pipeline.latency import LatencyReport, LatencySeries, Runtime
+from pipeline.measurements import Candidate, RunReport
 
+RUNTIME_NAMES: dict[Runtime, str] = {
+    "torch": "torch",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-cuda": "ONNX Runtime with CUDA",
+    "onnxruntime-tensorrt": "ONNX Runtime with TensorRT",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+}
 NORMAL_95 = 1.959963984540054
 
 
@@ -31,12 +41,30 @@ def batch_sizes(latency: LatencyReport) -> tuple[int, ...]:
     return tuple(dict.fromkeys(series.batch_size for series in latency.series))
 
 
-def series_of(latency: LatencyReport, candidate: str, batch_size: int) -> LatencySeries:
-    """The measurement of one candidate at one batch size. Raises StageError if it was not made."""
-    for series in latency.series:
-        if series.candidate == candidate and series.batch_size == batch_size:
-            return series
-    raise StageError(f"the latency report has nothing on {candidate} at batch size {batch_size}; measure all candidates together")
+def runtimes(latency: LatencyReport) -> tuple[Runtime, ...]:
+    """What ran the files, in the order of the configuration; the first one decides headline and Pareto front."""
+    return tuple(dict.fromkeys(series.runtime for series in latency.series))
+
+
+def series_of(
+    latency: LatencyReport, candidate: str, batch_size: int, precision: Precision = "fp32", runtime: Runtime | None = None
+) -> LatencySeries:
+    """The measurement of one file at one batch size, in the first runtime unless told. Raises StageError if it was not made."""
+    found = measured(latency, candidate, batch_size, precision, runtime)
+    if found is None:
+        raise StageError(
+            f"the latency report has nothing on {candidate} at batch size {batch_size}; measure all candidates together"
+        )
+    return found
+
+
+def measured(
+    latency: LatencyReport, candidate: str, batch_size: int, precision: str, runtime: Runtime | None = None
+) -> LatencySeries | None:
+    """The same, or None: files of some precisions are not measured in every runtime."""
+    which = runtime or runtimes(latency)[0]
+    wanted = (candidate, batch_size, precision, which)
+    return next((s for s in latency.series if (s.candidate, s.batch_size, s.precision, s.runtime) == wanted), None)
 
 
 def faster(report: RunReport, batch_size: int) -> tuple[Candidate, ...]:

@@ -1,18 +1,22 @@
 """The finding of a sweep in one or two plain sentences, and the turns of phrase that go with it."""
 
-from pipeline.findings import batch_sizes, faster, series_of
-from pipeline.measurements import Candidate, LatencySeries, RunReport
+from pipeline.findings import RUNTIME_NAMES, batch_sizes, faster, runtimes, series_of
+from pipeline.latency import LatencySeries
+from pipeline.measurements import Candidate, RunReport
 
+ON_CPU = ("onnxruntime", "openvino")
 SAME_POINTS = 0.005  # what rounds to 0.00
 
 
 def headline(report: RunReport) -> str:
     """The most accurate candidate that is really faster and, if another is, the quickest; or plainly that none is faster.
 
-    Only the verdict "faster" counts, at the first batch size that was measured.
+    Only the verdict "faster" of an fp32 file counts, at the first batch size and in the first runtime that were measured.
     """
     first, *others = batch_sizes(report.latency)
-    conditions = f"ONNX Runtime on {report.latency.machine.cpu}, batch {first}"
+    runtime = runtimes(report.latency)[0]
+    machine = report.latency.machine
+    conditions = f"{RUNTIME_NAMES[runtime]} on {machine.cpu if runtime in ON_CPU else machine.gpu}, batch {first}"
     found = faster(report, first)
     if found:
         samples = report.candidates[0].onnx_test.samples
@@ -26,6 +30,9 @@ def headline(report: RunReport) -> str:
     who = f"None of the {len(pruned)} candidates is" if len(pruned) > 1 else f"{pruned[0].name} is not"
     which = "the smallest needs" if len(pruned) > 1 else "it needs"
     text = f"{who} faster than the dense model ({conditions}), although {which} {share:.0%} of its MACs."
+    noisy = sum(series_of(report.latency, c.name, first).verdict == "too noisy to tell" for c in pruned)
+    if noisy:
+        text += f" Of {noisy} the measurement was too noisy to tell."
     for batch_size in others:
         if elsewhere := faster(report, batch_size):
             return f"{text} At batch {batch_size}, {_claim(report, elsewhere[0], batch_size)}."

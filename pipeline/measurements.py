@@ -4,73 +4,45 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.records import EngineRecord, ModelRecord, OnnxRecord, PlanRecord, Record, ScoreRecord, Value
+from pipeline.exported import EngineRecord, OnnxRecord, Precision
+from pipeline.latency import LatencyReport, LayerCostRecord, Runtime
+from pipeline.records import FileRef, ModelRecord, PlanRecord, Record, ScoreRecord, Value
 
 
 class EvalReport(Record):
     """Accuracy on one split. Shares are in [0, 1]; `recall` is per class, in class order; top-5 from 10 classes up."""
 
     subject: str = Field(description="digest of the model or ONNX record that was evaluated")
-    runtime: Literal["torch", "onnxruntime"]
+    runtime: Runtime
     split: Literal["validation", "test"]
     samples: int
     top1: float
     top5: float | None
     recall: tuple[float, ...]
+    predictions: FileRef | None = Field(None, description="int32 (2, samples) as .npy: predicted class and label of each image")
 
 
-class Machine(Value):
-    """Where a latency was measured."""
+class PairedTest(Value):
+    """Two classifiers on the same images: McNemar's exact test of whether they are right equally often.
 
-    cpu: str
-    cores: int
-    system: str
-    python: str
-    onnxruntime: str
-    load_average: float = Field(description="one-minute load average when the measurement began")
-    busy_cores: float = Field(description="cores that other work kept busy in the second before the measurement")
-
-
-class LatencySeries(Value):
-    """Latency of one model at one batch size, in ms per batch, and its speed-up against the dense model (1 = equal).
-
-    `_low` and `_high` bound a 95 % bootstrap interval.
+    `lost` images only the first gets right, `gained` only the second. `p_value` is two-sided: how often chance alone parts
+    `lost` and `gained` so far, were both classifiers equally good. `points` is top-1 of the second minus the first, in percent.
     """
 
-    candidate: str
-    batch_size: int
-    runs: int
-    p50_ms: float
-    p50_low_ms: float
-    p50_high_ms: float
-    p90_ms: float
-    p99_ms: float
-    mean_ms: float
-    throughput: float = Field(description="images a second at the median")
-    macs_ratio: float = Field(description="dense MACs over this model's MACs")
-    speedup: float
-    speedup_low: float
-    speedup_high: float
-    verdict: Literal["reference", "faster", "not faster", "slower"]
+    samples: int
+    lost: int
+    gained: int
+    points: float
+    p_value: float
 
 
-class Contestant(Value):
-    """One model that takes part in a benchmark. `macs` are for one image."""
+class Variant(Value):
+    """One candidate's file in another precision than fp32; `against` compares it with the fp32 file on the validation images."""
 
-    name: str
     onnx: OnnxRecord
-    macs: int
-
-
-class LatencyReport(Record):
-    """All candidates and the dense model, measured interleaved."""
-
-    UNHASHED: ClassVar[frozenset[str]] = frozenset({"seconds", "machine", "series"})
-
-    machine: Machine
-    threads: int
-    rounds: int
-    series: tuple[LatencySeries, ...]
+    validation: EvalReport
+    against: PairedTest
+    engine: EngineRecord
 
 
 class Candidate(Value):
@@ -87,16 +59,31 @@ class Candidate(Value):
     torch_validation: EvalReport
     torch_test: EvalReport
     onnx: OnnxRecord
+    onnx_validation: EvalReport
     onnx_test: EvalReport
     engine: EngineRecord
+    variants: tuple[Variant, ...] = ()
     stage_seconds: dict[str, float]
+
+
+class Recommendation(Value):
+    """What to ship, or that nothing should be: `candidate` is empty then. `reason` says why in a sentence.
+
+    `refused` tells for every other file that was measured what speaks against it.
+    """
+
+    candidate: str = ""
+    precision: Precision = "fp32"
+    runtime: Runtime = "onnxruntime"
+    reason: str
+    refused: dict[str, str] = Field({}, description="by `candidate precision runtime`")
 
 
 class RunReport(Record):
     """The whole sweep. `digests` of the candidates' records are its lineage; `scores` are those of the dense model."""
 
     UNHASHED: ClassVar[frozenset[str]] = frozenset(
-        {"seconds", "folder", "latency", "candidates", "pareto", "flow_run_id", "git_commit"}
+        {"seconds", "folder", "latency", "candidates", "pareto", "recommendation", "flow_run_id", "git_commit"}
     )
 
     name: str
@@ -104,10 +91,13 @@ class RunReport(Record):
     config: dict[str, Any]
     config_digest: str
     git_commit: str
+    rebuilt_from: str = Field("", description="digest of the report whose engines were built anew")
     flow_run_id: str
     candidates: tuple[Candidate, ...]
     latency: LatencyReport
     scores: ScoreRecord
+    layer_costs: LayerCostRecord | None = None
+    recommendation: Recommendation
     pareto: tuple[str, ...] = Field(description="names of the candidates that no other beats in accuracy and latency")
 
 
@@ -118,3 +108,16 @@ class TrackRecord(Record):
     experiment_id: str
     parent_run_id: str
     run_ids: dict[str, str]
+
+
+class RegistryRecord(Record):
+    """What became of a file in MLflow's model registry; `reason` says it in a sentence, `promoted` that it has become champion.
+
+    `version` is None if nothing was recommended, and so nothing registered.
+    """
+
+    name: str = Field(description="of the registered model")
+    version: int | None = None
+    aliases: tuple[str, ...] = ()
+    promoted: bool = False
+    reason: str

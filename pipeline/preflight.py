@@ -8,19 +8,22 @@ from pipeline.calibrate import calibrate
 from pipeline.config import RunConfig
 from pipeline.data import load_data
 from pipeline.errors import InputError
+from pipeline.latency import Runtime
 from pipeline.models import architecture_of, build_model, example_input, load_checkpoint
+from pipeline.openvino_runner import load_openvino
 from pipeline.records import Architecture
 from pipeline.removal import removal_signal
 from pipeline.store import make_folder
 
 
 def preflight(config: RunConfig) -> Architecture:
-    """Check output folder, data, classes, removal signal, model and its output, checkpoint and that something can be cut.
+    """Check output folder, runtimes, data, classes, removal signal, model, its output, checkpoint, and that something can be cut.
 
     Returns the architecture. Every group is cut on trial, so what is found here is what will be scored.
     Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
     """
     make_folder(config.output)
+    _check_runtimes(config.benchmark.runtimes)
     data = load_data(config.data, config.seed)
     calibrate(config.data, config.calibrate, config.seed)
     removal_signal(config.score)
@@ -33,6 +36,15 @@ def preflight(config: RunConfig) -> Architecture:
     fair_pruner.find_groups(model, inputs, config.model.ignore, embedding=config.model.embedding)
     _check_output(model, inputs, architecture)
     return architecture
+
+
+def _check_runtimes(runtimes: tuple[Runtime, ...]) -> None:
+    """What could not be measured is known before anything is trained."""
+    for runtime in runtimes:
+        if runtime == "openvino":
+            load_openvino()
+        elif runtime != "onnxruntime" and runtime != "torch" and not torch.cuda.is_available():
+            raise InputError(f"benchmark.runtimes names {runtime}, which needs a GPU, and there is none; remove it")
 
 
 def _check_output(model: nn.Module, inputs: Tensor, architecture: Architecture) -> None:

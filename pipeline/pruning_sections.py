@@ -4,14 +4,14 @@ import re
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from pipeline.sections import BatchSize, Section
 
 REMOVALS = ("wasserstein", "l1", "l2", "bn_scale", "fpgm", "lamp", "hrank", "mean_activation", "random", "taylor")
 FUNCTION = re.compile(r"[\w.]+:\w+")
-LARGEST = 10**15
-Tolerance = Annotated[float, Field(gt=0, le=1)]
+SMALLEST, LARGEST = 0.0001, 10**15
+Tolerance = Annotated[float, Field(ge=SMALLEST, le=1)]
 
 
 def _share_or_number(value: Any) -> Any:
@@ -21,14 +21,28 @@ def _share_or_number(value: Any) -> Any:
     with suppress(ValueError, TypeError, OverflowError):
         if not isinstance(value, int):
             value = float(value)
-        if not isinstance(value, bool) and (0 < value <= 1 or (0 < value <= LARGEST and value == int(value))):
+        if not isinstance(value, bool) and (SMALLEST <= value <= 1 or (0 < value <= LARGEST and value == int(value))):
             return value if isinstance(value, float) and value <= 1 else int(value)
-    raise ValueError("a budget is a share of the dense model in (0, 1] or a whole number")
+    raise ValueError(f"a budget is a share of the dense model from {SMALLEST} to 1 or a whole number")
 
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=SMALLEST, le=1)]
 Number = Annotated[int, Field(ge=1, le=LARGEST)]
-Amount = Annotated[Number | Share | None, BeforeValidator(_share_or_number)]
+# one kind of number: between two kinds a form jumps while somebody types
+SHARE_OR_NUMBER = {
+    "type": "number",
+    "minimum": SMALLEST,
+    "maximum": LARGEST,
+    "if": {"exclusiveMinimum": 1},
+    "then": {"multipleOf": 1},
+}
+Amount = Annotated[
+    Number | Share | None,
+    BeforeValidator(_share_or_number),
+    WithJsonSchema({"anyOf": [SHARE_OR_NUMBER, {"type": "null"}]}),
+]
+# a constant cannot be chosen in a form, one of one can
+Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 
 
 class ScoreConfig(Section):
@@ -36,6 +50,7 @@ class ScoreConfig(Section):
 
     removal: str = Field(
         "wasserstein",
+        json_schema_extra={"pattern": rf"^({'|'.join(REMOVALS)}|{FUNCTION.pattern})$"},
         description=f"What proposes units for removal, low = removable: {', '.join(REMOVALS)}, or your own function as "
         "package.module:function. It gets a group and the model and returns one value a unit.",
     )
@@ -73,13 +88,27 @@ class BudgetConfig(Section):
     macs: Amount = Field(None, description="Multiply-accumulates of one image.")
     params: Amount = Field(None, description="Parameters.")
     bytes: Amount = Field(None, description="Bytes of the stored weights.")
+    latency_ms: float | None = Field(
+        None,
+        ge=0.001,
+        le=1e6,
+        description="Milliseconds of one batch of `layer_costs.batch_size`, as the layer costs predict.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> "BudgetConfig":
-        given = [name for name in ("macs", "params", "bytes") if getattr(self, name) is not None]
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a budget names exactly one of macs, params and bytes, not {len(given)}")
+            raise ValueError(f"a budget names exactly one of macs, params, bytes and latency_ms, not {len(given)}")
         return self
+
+
+class LayerCostConfig(Section):
+    """Latency by layer and channel count, measured on this machine: for `round_to: auto`, latency budgets and predictions."""
+
+    enabled: bool = Field(False, description="Measure them even if no plan depends on them, to have every latency predicted.")
+    batch_size: BatchSize = Field(1, description="Images of one batch.")
+    points: int = Field(5, ge=2, le=16, description="Channel counts measured along each side of a layer.")
 
 
 class AllocateConfig(Section):
@@ -103,8 +132,17 @@ class AllocateConfig(Section):
         description="Rounds in which each candidate is cut, every one with its own scores, recalibration and fine-tuning (all "
         "epochs). The same tolerance in each round; a budget is approached in equal ratios.",
     )
-    round_to: int = Field(1, ge=1, le=256, description="Keep a multiple of this many units in each group.")
+    round_to: Auto | Annotated[int, Field(ge=1, le=256)] = Field(
+        1,
+        description="Keep a multiple of this many units in each group; never cuts deeper. auto: in each group the one that the "
+        "measured layer costs find fastest.",
+    )
     min_units: int = Field(1, ge=1, le=4096, description="Units that each group keeps at least.")
+
+    @property
+    def needs_layer_costs(self) -> bool:
+        """Whether plans depend on the latency of this machine."""
+        return self.round_to == "auto" or any(budget.latency_ms is not None for budget in self.budgets)
 
     @model_validator(mode="before")
     @classmethod
@@ -117,7 +155,7 @@ class AllocateConfig(Section):
     @field_validator("tolerances")
     @classmethod
     def _unique(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(sorted(set(values)))
+        return tuple(sorted({round(value, 6) for value in values}))  # 0.1 + 0.2 is not quite 0.3, and it names folders
 
     @field_validator("budgets")
     @classmethod

@@ -137,10 +137,10 @@ class ScoreRecord(Record):
 class Goal(Value):
     """What one candidate is cut to: a number of the rule (tolerance, pruning ratio), or a budget.
 
-    A budget's `value` is a share of the dense model if it is a float, else a number.
+    A budget's `value` is a share of the dense model if it is a float, else a number; of latency_ms always milliseconds.
     """
 
-    quantity: Literal["tolerance", "ratio", "macs", "params", "bytes"]
+    quantity: Literal["tolerance", "ratio", "macs", "params", "bytes", "latency_ms"]
     value: int | float
 
     @property
@@ -158,7 +158,10 @@ class Goal(Value):
 
 
 class Depth(Value):
-    """What a plan does to one group; the masses are as in PlanRecord. After several rounds `total_mass` is the first one's."""
+    """What a plan does to one group; the masses are as in PlanRecord. After several rounds `total_mass` is the first one's.
+
+    `round_to` is what the number of channels that stay was rounded up to a multiple of.
+    """
 
     group: str
     kind: str
@@ -169,44 +172,39 @@ class Depth(Value):
     mass_bound: float
     random_mass: float
     total_mass: float
+    round_to: int = 1
 
 
 class PlanRecord(Record):
     """A fair_pruner PruningPlan as JSON, and what it will cost. MACs are for one image; bytes are of the stored weights.
 
     `tolerance` is the rule's number: the one asked for, or the one found for a budget (of several rounds the largest);
-    `limit` is that budget as a number. R-masses are summed over groups and rounds: what goes, what that cannot
+    `limit` is that budget as a number. `latency_ms` is what the layer costs predict for one batch, if they were measured.
+    R-masses are summed over groups and rounds: what goes, what that cannot
     exceed, what removal at random and a uniform plan would take for as many units. `exchange_margin` is `uniform_mass` -
-    `removed_mass`.
+    `removed_mass`. The digest leaves the prediction of latency out, since a plan is the same on every machine.
     """
+
+    UNHASHED: ClassVar[frozenset[str]] = frozenset({"seconds", "latency_ms"})
 
     plan: FileRef
     goal: Goal
     rule: Literal["tod", "uniform", "global"]
     rounds: int = Field(description="cuts that led to it")
     tolerance: float
-    limit: int | None
+    limit: float | None
     depths: tuple[Depth, ...]
     units: int
     units_removed: int
     params: int
     macs: int
     weights_bytes: int
+    latency_ms: float | None = None
     removed_mass: float
     mass_bound: float
     random_mass: float
     uniform_mass: float
     exchange_margin: float
-
-
-class Parity(Value):
-    """How closely ONNX Runtime follows torch on real images, at several batch sizes."""
-
-    batch_sizes: tuple[int, ...]
-    samples: int
-    max_abs_diff: float
-    max_relative_diff: float
-    top1_agreement: float
 
 
 class Preprocessing(Value):
@@ -224,35 +222,3 @@ class Preprocessing(Value):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     normalised_by_dataset: bool = False
-
-
-class OnnxRecord(Record):
-    """An exported model, run in ONNX Runtime and found equal to torch (`verified`)."""
-
-    file: FileRef
-    status: Literal["exported", "verified"]
-    opset: int
-    input_name: str
-    output_name: str
-    input_shape: tuple[int, int, int]
-    num_classes: int
-    preprocessing: Preprocessing
-    parity: Parity
-
-
-class EngineRecord(Record):
-    """A TensorRT engine, or why there is none. `built` means just that; `executed` only after it ran on a GPU.
-
-    The digest leaves the file out: builders give names to temporaries that differ from one build to the next.
-    """
-
-    UNHASHED: ClassVar[frozenset[str]] = frozenset({"seconds", "build_seconds", "file"})
-
-    status: Literal["skipped", "built", "executed"]
-    reason: str = Field("", description="why it was skipped, or not executed")
-    file: FileRef | None = None
-    library: str = ""
-    library_version: str = ""
-    precision: str = ""
-    profile: tuple[int, int, int] | None = None
-    build_seconds: float | None = None

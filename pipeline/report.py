@@ -6,19 +6,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import GateConfig
 from pipeline.curve_figure import CURVES, curves_figure
 from pipeline.errors import InputError
 from pipeline.figures import depth_figure, pareto_figure
 from pipeline.findings import batch_sizes, pareto, series_of
-from pipeline.measurements import Candidate, LatencyReport, RunReport
+from pipeline.latency import LatencyReport, LayerCostRecord
+from pipeline.measurements import Candidate, RunReport
 from pipeline.rankings import ranking_of
+from pipeline.recommend import recommend
 from pipeline.records import PlanRecord, ScoreRecord, digest_of, timed
 from pipeline.report_text import report_text
 from pipeline.store import Store, make_folder
 
 MARK = ".fair-pruner"  # lies in every folder that this stage made, and in no other
-PLACED = frozenset({"model.onnx", "model.engine", "plan.json", "model.safetensors"})
-DEPTH_FIGURE = re.compile(r"depth-(ratio-|macs-|params-|bytes-)?[0-9.e+-]+\.png")
+PRECISIONS = ("fp16", "int8-cpu", "int8-trt")
+ENDINGS = ("onnx", "engine", "engine.log")
+PLACED = frozenset({"plan.json", "model.safetensors"}) | {
+    f"model.{precision}{ending}" for precision in ("", *(f"{name}." for name in PRECISIONS)) for ending in ENDINGS
+}
+DEPTH_FIGURE = re.compile(r"depth-(ratio-|macs-|params-|bytes-|latency_ms-)?[0-9.e+-]+\.png")
 
 
 @timed
@@ -30,19 +37,23 @@ def report(
     latency: LatencyReport,
     scores: ScoreRecord,
     plans: tuple[PlanRecord, ...],
+    layer_costs: LayerCostRecord | None,
+    gate: GateConfig,
     flow_run_id: str,
     git_commit: str,
     store: Store,
+    rebuilt_from: str = "",
 ) -> RunReport:
     """Write report.json, report.md, the figures and one folder per candidate into `folder`; candidates[0] is the dense model.
 
-    `scores` are those of the dense model and `plans` the first cuts: the figure of the ToD curves shows both.
+    `scores` are those of the dense model and `plans` the first cuts: the figure of the ToD curves shows both. What is to be
+    shipped is decided by `gate`. `rebuilt_from` is the digest of the report that engines were built anew for, if that is so.
 
-    A candidate's folder holds model.onnx, model.safetensors, and if there are any plan.json and model.engine: hard links into
-    the store, or copies where links cannot be made. What an earlier report left in `folder` is replaced; nothing that this
-    stage did not make is touched. report.json is written last, so it is complete if it is there. Raises InputError if
-    the folder cannot be written, a candidate's folder is somebody else's, or a file is missing from the store; StageError
-    if the measurement lacks a candidate.
+    A candidate's folder holds model.onnx, model.safetensors, and if there are any plan.json, model.engine with its log, and
+    the same with a precision in the name, such as model.fp16.onnx: hard links into the store, or copies where links cannot be
+    made. What an earlier report left in `folder` is replaced; nothing that this stage did not make is touched. report.json is
+    written last, so it is complete if it is there. Raises InputError if the folder cannot be written, a candidate's folder is
+    somebody else's, or a file is missing from the store; StageError if the measurement lacks a candidate.
     """
     folder = folder.resolve()
     first = batch_sizes(latency)[0]
@@ -54,10 +65,13 @@ def report(
         config=config,
         config_digest=digest_of(config),
         git_commit=git_commit,
+        rebuilt_from=rebuilt_from,
         flow_run_id=flow_run_id,
         candidates=candidates,
         latency=latency,
         scores=scores,
+        layer_costs=layer_costs,
+        recommendation=recommend(candidates, latency, gate),
         pareto=tuple(candidates[index].name for index in front),
     )
     images = {"pareto.png": pareto_figure(result), CURVES: curves_figure(ranking_of(scores, store).groups, plans, name)}
@@ -84,8 +98,9 @@ def _lineage(candidates: tuple[Candidate, ...], latency: LatencyReport, scores: 
     """Digests of every record that the report says something about, candidate by candidate."""
     records = []
     for c in candidates:
-        evaluations = (c.recalibrated_validation, c.torch_validation, c.torch_test, c.onnx_test)
-        records += [record for record in (c.plan, c.model, c.onnx, c.engine, *evaluations) if record]
+        evaluations = (c.recalibrated_validation, c.torch_validation, c.torch_test, c.onnx_validation, c.onnx_test)
+        variants = [record for variant in c.variants for record in (variant.onnx, variant.validation, variant.engine)]
+        records += [record for record in (c.plan, c.model, c.onnx, c.engine, *evaluations, *variants) if record]
     return tuple(dict.fromkeys(record.digest for record in (scores, *records, latency)))
 
 
@@ -96,7 +111,15 @@ def _files(candidate: Candidate, store: Store) -> dict[str, Path]:
         "model.safetensors": candidate.model.weights,
         "plan.json": candidate.plan.plan if candidate.plan else None,
         "model.engine": candidate.engine.file,
+        "model.engine.log": candidate.engine.log,
     }
+    for variant in candidate.variants:
+        name = f"model.{variant.onnx.precision}"
+        refs |= {
+            f"{name}.onnx": variant.onnx.file,
+            f"{name}.engine": variant.engine.file,
+            f"{name}.engine.log": variant.engine.log,
+        }
     return {name: store.path(ref) for name, ref in refs.items() if ref}
 
 

@@ -1,14 +1,15 @@
 """report.md: what a sweep found, in words and tables for somebody who sees it for the first time."""
 
-from collections.abc import Iterable, Sequence
-from textwrap import fill
+from collections.abc import Sequence
 
 from fair_pruner.ranking import number_name
 from pipeline.curve_figure import CURVES
-from pipeline.findings import batch_sizes, series_of, wilson
-from pipeline.headline import headline, interval, points
+from pipeline.device_text import conditions, engines, latency, precisions, prediction, recommendation
+from pipeline.findings import batch_sizes, wilson
+from pipeline.headline import headline, points
+from pipeline.markdown import section
 from pipeline.measurements import RunReport
-from pipeline.records import EngineRecord, PlanRecord
+from pipeline.records import PlanRecord
 
 DIGITS = 12  # of a digest, as many as tell records apart; report.json has all 64
 NUMBER_NOTES = {
@@ -28,12 +29,6 @@ Measured on {samples} test images, with the exported file itself. One image is {
 interval is {low:.2%} to {high:.2%}: small differences may be chance, and choosing the best of several candidates by the same
 images flatters it a little. The {validation} validation images steered the run; "recalibrated only" is the accuracy after
 the cut with new BatchNorm statistics, "final" the one after fine-tuning."""
-LATENCY_NOTE = """\
-Time of one batch in ONNX Runtime; 95% intervals in brackets. The speed-up is against the dense model, 1 is equal. The verdict
-is "faster" only if the whole interval lies above 1, "slower" if it lies below, else "not faster". The MACs ratio is what the
-arithmetic alone would promise; only what the clock shows is a speed-up."""
-ENGINE_NOTE = """\
-No latency in this report comes from an engine: all of it was measured with the ONNX files on the CPU."""
 GUARANTEE_NOTE = """\
 The R-Score of a unit estimates how much the loss changes without it; the R-mass is their sum, here over all groups. By the
 ranks alone the removed mass cannot exceed the bound. "At random" is what removing as many units of each group would take on
@@ -55,23 +50,21 @@ def report_text(report: RunReport, figures: Sequence[str]) -> str:
     sections = (
         f"# {report.name}",
         f"**{headline(report)}**",
+        recommendation(report),
         f"![accuracy against latency]({figures[0]})",
         _sizes(report),
         _accuracy(report),
-        _latency(report),
+        latency(report),
+        *prediction(report),
+        *precisions(report),
         _conditions(report),
-        _engines(report),
+        engines(report),
         _guarantee(report),
         *(f"![{ABOUT.get(name, 'units kept and removed per group')}]({name})" for name in figures[1:]),
         _recall(report),
         _lineage(report),
     )
     return "\n\n".join(sections) + "\n"
-
-
-def engine_status(engine: EngineRecord) -> str:
-    """The status in words that claim no more than was done."""
-    return {"skipped": "none", "built": "built, not executed", "executed": "built and executed"}[engine.status]
 
 
 def _sizes(report: RunReport) -> str:
@@ -93,7 +86,7 @@ def _sizes(report: RunReport) -> str:
     setting += BUDGET_NOTE.format(number=number) if any(plan.goal.is_budget for plan in plans) else ""
     setting += ROUNDS_NOTE.format(rounds=rounds, number=number) if rounds > 1 else ""
     titles = ("candidate", number, "units removed", "params", "MACs", "ONNX [MB]")
-    return _section("Size", SIZE_NOTE.format(setting=setting, batch_size=batch_sizes(report.latency)[0]), titles, rows)
+    return section("Size", SIZE_NOTE.format(setting=setting, batch_size=batch_sizes(report.latency)[0]), titles, rows)
 
 
 def _accuracy(report: RunReport) -> str:
@@ -124,40 +117,13 @@ def _accuracy(report: RunReport) -> str:
     low, high = wilson(dense.onnx_test.top1, samples)
     validation = dense.torch_validation.samples
     note = ACCURACY_NOTE.format(samples=samples, image=100 / samples, low=low, high=high, validation=validation)
-    return _section("Accuracy", note, titles, rows)
-
-
-def _latency(report: RunReport) -> str:
-    rows = []
-    for size in batch_sizes(report.latency):
-        for c in report.candidates:
-            s = series_of(report.latency, c.name, size)
-            row = (
-                str(size),
-                c.name,
-                f"{s.p50_ms:.3f} ({s.p50_low_ms:.3f} to {s.p50_high_ms:.3f})",
-                f"{s.p90_ms:.3f}",
-                f"{s.p99_ms:.3f}",
-                f"{s.throughput:,.0f}",
-                "1" if s.verdict == "reference" else interval(s),
-                str(s.verdict),
-                f"{s.macs_ratio:.2f}",
-            )
-            rows.append(row)
-    titles = ("batch", "candidate", "p50 [ms]", "p90 [ms]", "p99 [ms]", "images/s", "speed-up", "verdict", "MACs ratio")
-    return _section("Latency", LATENCY_NOTE, titles, rows)
+    return section("Accuracy", note, titles, rows)
 
 
 def _conditions(report: RunReport) -> str:
-    latency, machine, dense = report.latency, report.latency.machine, report.candidates[0]
-    runs = sorted({series.runs for series in latency.series})
+    dense = report.candidates[0]
     lines = (
-        f"machine: {machine.cpu}, {machine.cores} cores, {machine.system}",
-        f"software: ONNX Runtime {machine.onnxruntime} (CPU, threads: {latency.threads}), Python {machine.python}",
-        f"runs of each model and batch size: {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))}, "
-        f"in {latency.rounds} rounds, dense and candidates interleaved",
-        f"other work when it began: {machine.busy_cores:.2f} cores busy; load average {machine.load_average:.2f}, which still "
-        "counts this run's own training",
+        *conditions(report.latency),
         f"images: {dense.onnx_test.samples} test, {dense.torch_validation.samples} validation, "
         f"{dense.onnx.parity.samples} to compare ONNX with torch",
         f"scores: {report.scores.removal}, read at the {report.scores.observe}, {report.scores.aggregate} over the layers of a "
@@ -168,30 +134,11 @@ def _conditions(report: RunReport) -> str:
     return "\n".join(("## Conditions of the measurement", "", *(f"- {line}" for line in lines)))
 
 
-def _engines(report: RunReport) -> str:
-    rows = []
-    for c in report.candidates:
-        e = c.engine
-        row = (
-            c.name,
-            engine_status(e),
-            f"{e.file.size_bytes:,}" if e.file else "-",
-            f"{e.library} {e.library_version}".strip() or "-",
-            e.precision or "-",
-            " / ".join(map(str, e.profile)) if e.profile else "-",
-            f"{e.build_seconds:.1f}" if e.build_seconds is not None else "-",
-            e.reason or "-",
-        )
-        rows.append(row)
-    titles = ("candidate", "status", "bytes", "library", "precision", "batch min / opt / max", "build [s]", "reason")
-    return _section("TensorRT engines", ENGINE_NOTE, titles, rows)
-
-
 def _guarantee(report: RunReport) -> str:
     plans = [(c.name, c.plan) for c in report.candidates if c.plan]
     note = GUARANTEE_NOTE + (SEVERAL_ROUNDS_NOTE if any(plan.rounds > 1 for _, plan in plans) else "")
     titles = ("candidate", "R-mass removed", "share of all", "bound", "at random", "uniform", "margin against uniform")
-    return _section("What the plan guarantees", note, titles, [_mass(name, plan) for name, plan in plans])
+    return section("What the plan guarantees", note, titles, [_mass(name, plan) for name, plan in plans])
 
 
 def _mass(name: str, plan: PlanRecord) -> tuple[str, ...]:
@@ -217,7 +164,7 @@ def _recall(report: RunReport) -> str:
         lost = (str(most), f"{dense[most]:.2%}", f"{recall[most]:.2%}", f"{100 * gains[most]:+.2f}")
         rows.append((c.name, *(lost if gains[most] < 0 else ("none", "-", "-", "-")), f"{min(recall):.2%}"))
     titles = ("candidate", "class that loses most", "recall of it, dense", "candidate", "points", "lowest recall of any class")
-    return _section("Recall per class", RECALL_NOTE.format(worst=dense.index(min(dense)), recall=min(dense)), titles, rows)
+    return section("Recall per class", RECALL_NOTE.format(worst=dense.index(min(dense)), recall=min(dense)), titles, rows)
 
 
 def _lineage(report: RunReport) -> str:
@@ -226,13 +173,4 @@ def _lineage(report: RunReport) -> str:
         records = (c.plan, c.model, c.onnx, c.onnx_test, c.engine)
         rows.append((c.name, *(f"`{record.digest[:DIGITS]}`" if record else "-" for record in records)))
     note = LINEAGE_NOTE.format(digits=DIGITS, report=report.digest[:DIGITS], latency=report.latency.digest[:DIGITS])
-    return _section("Lineage", note, ("candidate", "plan", "model", "ONNX", "evaluation", "engine"), rows)
-
-
-def _section(title: str, note: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A heading, what the table means, and the table with aligned columns."""
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (titles, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join((f"## {title}", "", fill(note, 130), "", lines[0], rule, *lines[1:]))
+    return section("Lineage", note, ("candidate", "plan", "model", "ONNX", "evaluation", "engine"), rows)

@@ -1,84 +1,89 @@
-"""Runners: what executes a classifier on a batch, whichever runtime it lives in."""
+"""Runners: what executes a classifier on a batch, whichever runtime it lives in, and how long that takes.
 
+Nothing here imports torch: the process that measures ONNX Runtime must not carry another library's threads. Nor pydantic,
+which that process, started once a round, would wait for.
+"""
+
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.errors import InputError, StageError
-from pipeline.models import device, load_model
-from pipeline.records import ModelRecord, OnnxRecord
-from pipeline.store import Store
+from pipeline.errors import InputError
 
-PROVIDER = "CPUExecutionProvider"
-ONLY_ERRORS = 3  # severity of ONNX Runtime's log
+if TYPE_CHECKING:
+    from pipeline.exported import OnnxRecord
+    from pipeline.latency import Runtime
+    from pipeline.records import ModelRecord
+    from pipeline.store import Store
+
+Images = NDArray[np.float32]  # (n, C, H, W), normalised
+Logits = NDArray[np.float32]  # (n, K)
+
+
+class Timings(NamedTuple):
+    """One value a run. `cpu_ms` is the CPU time of all threads of the process; None where a GPU's clock tells the time."""
+
+    wall_ms: NDArray[np.float64]
+    cpu_ms: NDArray[np.float64] | None
 
 
 class Runner(Protocol):
-    """Executes a classifier: normalised float32 images (n, C, H, W) -> logits (n, K), float32."""
+    """Executes one classifier. Opening it is expensive, running it is not; dropping it frees what it holds."""
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (n, K) of images (n, C, H, W); images may lie on any device."""
+    runtime: "Runtime"
+
+    def __call__(self, images: Images) -> Logits:
+        """Logits (n, K) of images (n, C, H, W)."""
+        ...
+
+    def time(self, images: Images, runs: int) -> Timings:
+        """Run the batch `runs` times, each run to its end, and tell how long each took."""
         ...
 
 
-class TorchRunner:
-    """A torch model in eval and inference mode on `device`, where the logits stay. The model is moved there."""
+def open_runner(record: "ModelRecord | OnnxRecord", store: "Store") -> Runner:
+    """The runner of a record: torch on the GPU if there is one, or ONNX Runtime on the CPU with all cores."""
+    from pipeline.records import ModelRecord
 
-    def __init__(self, model: nn.Module, device: torch.device | str) -> None:
-        self.model, self.device = model.to(device).eval(), device
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (n, K) of images (n, C, H, W)."""
-        logits: Tensor = self.model(images.to(self.device))
-        return logits
-
-
-class OnnxRunner:
-    """An ONNX file in ONNX Runtime on the CPU; `threads` 0 means as many as there are cores.
-
-    `session` is ONNX Runtime's own object, for whoever must call it without tensors in between (the benchmark).
-    Raises InputError without ONNX Runtime, StageError if the file does not load or another provider would run it.
-    """
-
-    def __init__(self, path: Path, input_name: str, output_name: str, threads: int = 0) -> None:
-        self.session = _open_session(path, threads)
-        self.input_name, self.output_name = input_name, output_name
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (n, K) of images (n, C, H, W), on the CPU."""
-        (logits,) = self.session.run([self.output_name], {self.input_name: images.detach().cpu().numpy()})
-        return torch.from_numpy(logits)
-
-
-def open_runner(record: ModelRecord | OnnxRecord, store: Store) -> Runner:
-    """The runner of a record: torch on the GPU if there is one, or ONNX Runtime on the CPU."""
     if isinstance(record, ModelRecord):
+        from pipeline.models import device, load_model
+        from pipeline.torch_runner import TorchRunner
+
         return TorchRunner(load_model(record, store), device())
-    return OnnxRunner(store.path(record.file), record.input_name, record.output_name)
+    return open_file(store.path(record.file), "onnxruntime", record.input_name, record.output_name)
 
 
-def _open_session(path: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(
-            f"ONNX Runtime cannot be imported ({error}); install fair-pruner[cpu] or fair-pruner[gpu], not both"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = ONLY_ERRORS
-    # idle threads of one session would otherwise spin on the cores that the next one is measured on
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
-        raise StageError(f"ONNX Runtime does not load {path.name}: {' '.join(str(error).split())}; export it anew") from error
-    if session.get_providers()[0] != PROVIDER:
-        raise StageError(
-            f"ONNX Runtime runs {path.name} on {session.get_providers()[0]}, not on {PROVIDER}; check its installation"
-        )
-    return session
+def open_file(path: Path, runtime: "Runtime", input_name: str, output_name: str, threads: int = 0) -> Runner:
+    """A file in a runtime: ONNX, or an engine for `tensorrt`. `threads` 0: as many as there are cores.
+
+    Raises InputError if the runtime is not installed or cannot run here (no GPU), or the file does not load; StageError if
+    the runtime would run it elsewhere than asked (a provider's silent fallback).
+    """
+    if runtime == "torch":
+        raise InputError(f"torch does not run {path.name}; choose a runtime that reads ONNX files, for example onnxruntime")
+    if runtime == "openvino":
+        from pipeline.openvino_runner import OpenVinoRunner
+
+        return OpenVinoRunner(path, input_name, output_name, threads)
+    if runtime == "tensorrt":
+        from pipeline.tensorrt_runner import TensorRTRunner
+
+        return TensorRTRunner(path, input_name, output_name)
+    from pipeline.onnxruntime_runner import OnnxRunner
+
+    return OnnxRunner(path, input_name, output_name, threads, runtime)
+
+
+def time_on_cpu(run: Callable[[], object], runs: int) -> Timings:
+    """Call `run` that often; wall time and CPU time of the whole process, ms, of each call."""
+    wall, cpu = np.empty(runs), np.empty(runs)
+    for index in range(runs):
+        cpu_start, start = time.process_time_ns(), time.perf_counter_ns()
+        run()
+        wall[index] = time.perf_counter_ns() - start
+        cpu[index] = time.process_time_ns() - cpu_start
+    return Timings(wall / 1e6, cpu / 1e6)

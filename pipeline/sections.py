@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline import form
+
 Fraction = Annotated[float, Field(ge=0.01, le=0.5)]
 BatchSize = Annotated[int, Field(ge=1, le=4096)]
 DOWNLOADABLE = ("fashion_mnist", "cifar10", "cifar100", "svhn")
@@ -13,7 +15,7 @@ DOWNLOADABLE = ("fashion_mnist", "cifar10", "cifar100", "svhn")
 class Section(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=form.title, json_schema_extra=form.complete)
 
 
 class DataConfig(Section):
@@ -48,7 +50,9 @@ class DataConfig(Section):
     mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(
         None, description="Per-channel mean of the normalisation; default: the data set's, for custom 0."
     )
-    std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] | None = Field(None, description="Per-channel deviation, likewise.")
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...] | None = Field(
+        None, description="Per-channel standard deviation, likewise."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
@@ -72,7 +76,9 @@ class ModelConfig(Section):
         description="Its name there; builtin: resnet8, 14, 20 ... (6n+2), vgg, mlp; custom: package.module:name of the class, or "
         "of a function that returns the module (with its trained weights: set train.epochs to 0).",
     )
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="Passed to the architecture's constructor.")
+    kwargs: dict[str, Any] = Field(
+        {}, description='Passed to the architecture\'s constructor, for example {"widths": [32, "M", 64]}.'
+    )
     num_classes: int | None = Field(
         None, ge=2, le=100000, description="Expected number of classes; default: as many as the data has."
     )
@@ -88,8 +94,8 @@ class TrainConfig(Section):
 
     epochs: int = Field(30, ge=0, le=1000, description="Passes over the training images.")
     batch_size: BatchSize = Field(128, description="Images a step.")
-    lr: float = Field(0.1, gt=0, le=10, description="Peak learning rate.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum.")
+    lr: float = Field(0.1, ge=1e-6, le=10, description="Peak learning rate.")
+    momentum: float = Field(0.9, ge=0, le=0.999, description="SGD momentum.")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty on all weights.")
     warmup_epochs: float = Field(1.0, ge=0, le=100, description="Epochs of linear warm-up.")
     label_smoothing: float = Field(0.0, ge=0, le=0.5, description="Label smoothing of the cross-entropy.")
@@ -114,7 +120,7 @@ class FinetuneConfig(TrainConfig):
     """The recipe after the cut; the epoch with the best validation accuracy is kept."""
 
     epochs: int = Field(3, ge=0, le=1000, description="Passes over the training images; 0 keeps the recalibrated model.")
-    lr: float = Field(0.02, gt=0, le=10, description="Peak learning rate.")
+    lr: float = Field(0.02, ge=1e-6, le=10, description="Peak learning rate.")
     warmup_epochs: float = Field(0.0, ge=0, le=100, description="Epochs of linear warm-up.")
 
 
@@ -130,35 +136,8 @@ class ExportConfig(Section):
     opset: int = Field(20, ge=18, le=25, description="ONNX operator set.")
     max_batch: BatchSize = Field(16, description="Largest batch of the parity check.")
     samples: int = Field(256, ge=16, le=10000, description="Real images of the parity check.")
-    max_relative_diff: float = Field(1e-4, gt=0, le=1, description="Limit of max|torch - onnx| over max|torch|.")
+    max_relative_diff: float = Field(1e-4, ge=0, le=1, description="Limit of max|torch - onnx| over max|torch|.")
     min_agreement: float = Field(0.99, ge=0, le=1, description="Least share of images with the same top-1 class.")
-
-
-class EngineConfig(Section):
-    """The TensorRT engine: one optimisation profile, precision as in the ONNX file."""
-
-    enabled: bool = Field(True, description="Build an engine for each candidate when a TensorRT library is there.")
-    min_batch: BatchSize = Field(1, description="Smallest batch of the profile.")
-    opt_batch: BatchSize = Field(8, description="Batch the engine is tuned for.")
-    max_batch: BatchSize = Field(16, description="Largest batch of the profile.")
-    workspace_mib: int = Field(1024, ge=16, le=65536, description="Memory the builder may plan for, in MiB.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "EngineConfig":
-        if not self.min_batch <= self.opt_batch <= self.max_batch:
-            raise ValueError(f"batches must rise: min {self.min_batch} <= opt {self.opt_batch} <= max {self.max_batch}")
-        return self
-
-
-class BenchmarkConfig(Section):
-    """The latency measurement in ONNX Runtime on this machine's CPU, dense and candidates interleaved."""
-
-    batch_sizes: tuple[BatchSize, ...] = Field((1, 8), min_length=1, description="Measured one after another.")
-    threads: int = Field(1, ge=1, le=256, description="Threads of ONNX Runtime.")
-    rounds: int = Field(20, ge=5, le=1000, description="Interleaved rounds; the interval resamples these.")
-    min_runs: int = Field(100, ge=50, le=100000, description="Runs of each model at each batch size, at least.")
-    min_seconds: float = Field(1.0, ge=0.05, le=600, description="Time spent on each model at each batch size, at least.")
-    warmup_seconds: float = Field(0.2, ge=0, le=60, description="Unmeasured running of each model beforehand.")
 
 
 class TrackConfig(Section):
@@ -166,3 +145,12 @@ class TrackConfig(Section):
 
     enabled: bool = Field(True, description="Log the run to MLflow.")
     experiment: str = Field("fair-pruner", min_length=1, description="MLflow experiment.")
+    registry: bool = Field(True, description="Register the recommended file as a version in MLflow's model registry.")
+    registered_model: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,127}$",
+        description="Name of the registered model; default: the run's name.",
+    )
+    promote: bool = Field(
+        True, description="Make that version champion if it beats the present champion; else leave it to fair-pruner promote."
+    )

@@ -1,138 +1,101 @@
-"""TensorRT or TensorRT-RTX, whichever works here: the members that are used, its messages and its progress.
+"""TensorRT or TensorRT-RTX, whichever builds here: its messages and its progress.
 
-Both libraries are one module under two names (`tensorrt`, `tensorrt_rtx`). TensorRT asks the GPU that will run the
-engine, TensorRT-RTX compiles for all RTX GPUs and needs none. The Protocols list all that is used of them; a test holds
-them to the real module.
+TensorRT asks the GPU that will run the engine, TensorRT-RTX compiles for all RTX GPUs and needs none.
 """
 
 import importlib
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from functools import cache
+from typing import Any, cast
+from weakref import WeakSet
+
+from pipeline.errors import InputError
+from pipeline.tensorrt_members import TensorRT
 
 RTX_MODULE = "tensorrt_rtx"
 FULL_MODULE = "tensorrt"
 WITHOUT_GPU = ("cudaError 35", "cudaError 100", "catchCudaError")  # said after any error where there is no GPU driver
 
 
-class Network(Protocol):
-    """INetworkDefinition: the parsed model."""
-
-    num_inputs: int
-
-    def get_input(self, index: int) -> Any:
-        """An ITensor with `.name` and `.shape` (-1 where free)."""
-        ...
-
-
-class Profile(Protocol):
-    """IOptimizationProfile: the shapes the engine must serve."""
-
-    def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:  # noqa: A002
-        """Smallest, usual and largest shape of an input."""
-        ...
-
-
-class BuilderConfig(Protocol):
-    """IBuilderConfig."""
-
-    progress_monitor: Any
-
-    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
-        """Bytes that the builder may plan for."""
-        ...
-
-    def add_optimization_profile(self, profile: Profile) -> int:
-        """Its index, or -1 if the profile is refused."""
-        ...
-
-
-class Builder(Protocol):
-    """Makes everything else; needs a GPU in TensorRT, none in TensorRT-RTX."""
-
-    def create_network(self, flags: int) -> Network:
-        """An empty network."""
-        ...
-
-    def create_builder_config(self) -> BuilderConfig:
-        """Settings of one build."""
-        ...
-
-    def create_optimization_profile(self) -> Profile:
-        """An empty profile."""
-        ...
-
-    def build_serialized_network(self, network: Network, config: BuilderConfig) -> Any:
-        """The engine as a buffer, or None after an error, which only the log tells."""
-        ...
-
-
-class OnnxParser(Protocol):
-    """Reads an ONNX file into a network."""
-
-    num_errors: int
-
-    def parse_from_file(self, path: str) -> bool:
-        """Whether all of it was understood."""
-        ...
-
-    def get_error(self, index: int) -> Any:
-        """An error with `.desc()`."""
-        ...
-
-
-class TensorRT(Protocol):
-    """The module."""
-
-    __name__: str
-    __version__: str
-    ILogger: Any
-    IProgressMonitor: Any
-    NetworkDefinitionCreationFlag: Any
-    MemoryPoolType: Any
-
-    def Builder(self, logger: Any) -> Builder:  # noqa: N802
-        """Raises TypeError where the library finds no GPU and needs one."""
-        ...
-
-    def OnnxParser(self, network: Network, logger: Any) -> OnnxParser:  # noqa: N802
-        """A parser that fills `network`."""
-        ...
-
-
-class NoTensorRTError(Exception):
-    """No TensorRT library can be used here; the message says why and what to install."""
+class NoTensorRTError(InputError):
+    """No TensorRT library can build here; the message says why and what to install."""
 
 
 def load_tensorrt(gpu: bool) -> TensorRT:
-    """TensorRT first where there is a GPU, TensorRT-RTX first where there is none. Raises NoTensorRTError."""
+    """TensorRT where there is a GPU, else TensorRT-RTX. Raises NoTensorRTError."""
     reasons = []
     for name in (FULL_MODULE, RTX_MODULE) if gpu else (RTX_MODULE, FULL_MODULE):
         try:
-            module = importlib.import_module(name)
+            module = cast(TensorRT, importlib.import_module(name))
         except (ImportError, OSError) as error:  # OSError: a shared library of the wheel is missing
             reasons.append(f"{name} ({error})")
             continue
-        if hasattr(module, "Builder"):  # a package of type stubs alone can be imported too
-            return cast(TensorRT, module)
-        reasons.append(f"{name} (it has no Builder)")
+        if not hasattr(module, "Builder"):  # a package of type stubs alone can be imported too
+            reasons.append(f"{name} (it has no Builder)")
+        elif name == FULL_MODULE and not gpu:
+            reasons.append(f"{name} ({module.__version__} needs the GPU that will run the engine, and there is none)")
+        else:
+            return module
     raise NoTensorRTError(
-        f"no TensorRT library: {', '.join(reasons)}; install fair-pruner[gpu] on the GPU that will run the engine, "
-        "or fair-pruner[rtx], which builds without a GPU"
+        f"no TensorRT library can build here: {', '.join(reasons)}; install fair-pruner[gpu] on the GPU that will run the "
+        "engine, or fair-pruner[rtx], which builds without a GPU"
     )
 
 
-def message_collector(library: TensorRT) -> tuple[Any, Callable[[], list[str]]]:
-    """A logger for the library, and a function that gives its errors so far, without the noise of a missing GPU."""
-    errors: list[str] = []
-    severity = library.ILogger.Severity
+def installed_version(name: str) -> str:
+    """The version of an installed library (`tensorrt` or `tensorrt_rtx`), empty if it does not import."""
+    try:
+        return str(getattr(importlib.import_module(name), "__version__", ""))
+    except (ImportError, OSError):
+        return ""
 
-    class Collector(library.ILogger):  # type: ignore[misc, name-defined]  # the base is known at run time only
+
+class Messages:
+    """What a library says from now on, from INFO up, and its errors. Hand `logger` to it.
+
+    What a missing GPU makes it say is left out. A library knows one logger at a time, that of the first builder or runtime
+    that lives, so there is one for all, and it tells every Messages that is still held.
+    """
+
+    def __init__(self, library: TensorRT) -> None:
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self.logger, listeners = _logger(library.ILogger)
+        listeners.add(self)
+
+    def keep(self, letter: str, message: str) -> None:
+        """Take one message of the severity I, W or E."""
+        text = without_noise(message)
+        if text:
+            self.lines.append(f"[{letter}] {text}")
+        if text and letter == "E" and text not in self.errors:
+            self.errors.append(text)
+
+    def text(self) -> str:
+        """All messages, one a line."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+
+@cache
+def _logger(base: Any) -> tuple[Any, WeakSet[Messages]]:
+    """The logger of a library, which is known by its ILogger, and whom it tells."""
+    severity, listeners = base.Severity, WeakSet[Messages]()
+    letters = {severity.INFO: "I", severity.WARNING: "W", severity.ERROR: "E", severity.INTERNAL_ERROR: "E"}
+
+    class Logger(base):  # type: ignore[misc]  # the base is known at run time only
         def log(self, level: Any, message: str) -> None:
-            if level in (severity.ERROR, severity.INTERNAL_ERROR) and not any(noise in message for noise in WITHOUT_GPU):
-                errors.append(" ".join(message.split()))
+            if level in letters:
+                for each in [*listeners]:
+                    each.keep(letters[level], message)
 
-    return Collector(), lambda: list(dict.fromkeys(errors))
+    return Logger(), listeners
+
+
+def without_noise(message: str) -> str:
+    """A message as one line without its full stop, and without the lines that only tell of a missing GPU."""
+    lines = (line for line in message.splitlines() if not any(noise in line for noise in WITHOUT_GPU))
+    return " ".join(" ".join(lines).split()).removesuffix(".")
 
 
 def progress_monitor(library: TensorRT, cancelled: threading.Event, advance: Callable[[int, int], None]) -> Any:

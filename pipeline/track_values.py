@@ -4,17 +4,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.findings import batch_sizes, faster, series_of
+from pipeline.findings import batch_sizes, faster, runtimes, series_of
 from pipeline.headline import headline, points
 from pipeline.measurements import Candidate, RunReport
 from pipeline.records import digest_of
 
 FORBIDDEN = re.compile(r"[^\w\-. ]")  # in the name of a metric; a slash is left to group them
 MASSES = ("removed_mass", "mass_bound", "random_mass", "uniform_mass", "exchange_margin")
+TIMES = ("p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "cpu_ms", "throughput")
+RATIOS = ("speedup", "speedup_low", "speedup_high", "fp32_speedup", "fp32_speedup_low", "fp32_speedup_high", "macs_ratio")
 PER_CLASS_LIMIT = 100  # recall class by class only up to here: more charts than that nobody reads
 
 
-def parent_tags(report: RunReport) -> dict[str, str]:
+def parent_tags(report: RunReport, flow_run_url: str = "") -> dict[str, str]:
     """Whence the sweep comes, and its finding as the run's description."""
     return {
         "fair_pruner.report_digest": report.digest,
@@ -22,9 +24,13 @@ def parent_tags(report: RunReport) -> dict[str, str]:
         "fair_pruner.config_digest": report.config_digest,
         "fair_pruner.latency_digest": report.latency.digest,
         "fair_pruner.git_commit": report.git_commit,
+        "fair_pruner.rebuilt_from": report.rebuilt_from,
         "fair_pruner.pareto": ", ".join(report.pareto),
         "prefect.flow_run_id": report.flow_run_id,
-        "mlflow.note.content": headline(report),
+        "prefect.flow_run_url": flow_run_url,
+        "fair_pruner.recommended": report.recommendation.candidate,
+        "fair_pruner.recommended_precision": report.recommendation.precision if report.recommendation.candidate else "",
+        "mlflow.note.content": f"{headline(report)} {report.recommendation.reason}.",
     }
 
 
@@ -55,7 +61,7 @@ def parent_metrics(report: RunReport) -> dict[str, float]:
             "best_speedup": series.speedup,
             "best_speedup_low": series.speedup_low,
             "best_speedup_high": series.speedup_high,
-            "best_macs_ratio": series.macs_ratio,
+            "best_macs_ratio": report.candidates[0].model.macs / found[0].model.macs,
         }
     return metrics
 
@@ -138,7 +144,28 @@ def candidate_metrics(report: RunReport, candidate: Candidate) -> dict[str, floa
     if len(test.recall) <= PER_CLASS_LIMIT:
         metrics |= {_key("recall_onnx_test", f"class_{index:02d}"): recall for index, recall in enumerate(test.recall)}
     metrics |= {_key("seconds", stage): seconds for stage, seconds in candidate.stage_seconds.items()}
-    return metrics | _latency_metrics(report, candidate)
+    if candidate.plan and candidate.plan.latency_ms is not None:
+        metrics["predicted_latency_ms"] = candidate.plan.latency_ms
+    return metrics | _variant_metrics(candidate) | _latency_metrics(report, candidate)
+
+
+def _variant_metrics(candidate: Candidate) -> dict[str, float]:
+    """Sizes, losses and parity of the files in other precisions, grouped by precision."""
+    metrics: dict[str, float] = {}
+    for variant in candidate.variants:
+        parity = variant.onnx.parity
+        values = {
+            "onnx_bytes": variant.onnx.file.size_bytes,
+            "engine_bytes": variant.engine.file.size_bytes if variant.engine.file else None,
+            "top1_onnx_validation": variant.validation.top1,
+            "points_against_fp32": variant.against.points,
+            "mcnemar_p": variant.against.p_value,
+            "parity_max_relative_diff": parity.max_relative_diff,
+            "parity_top1_agreement": parity.top1_agreement,
+            "sqnr_db": parity.sqnr_db,
+        }
+        metrics |= {f"{variant.onnx.precision}/{name}": value for name, value in values.items() if value is not None}
+    return metrics
 
 
 def curve(candidate: Candidate) -> list[tuple[str, float, int]]:
@@ -151,13 +178,17 @@ def curve(candidate: Candidate) -> list[tuple[str, float, int]]:
 
 
 def _latency_metrics(report: RunReport, candidate: Candidate) -> dict[str, float]:
+    """The fp32 file in the first runtime under short names, everything else with its precision and runtime in them."""
     metrics: dict[str, float] = {}
-    for size in batch_sizes(report.latency):
-        series = series_of(report.latency, candidate.name, size)
-        for name in ("p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p99_ms", "mean_ms", "throughput"):
-            metrics[f"latency_batch_{size}/{name}"] = getattr(series, name)
-        for name in ("speedup", "speedup_low", "speedup_high", "macs_ratio"):
-            metrics[f"{name}_batch_{size}"] = getattr(series, name)
+    first = runtimes(report.latency)[0]
+    for series in report.latency.series:
+        if series.candidate != candidate.name:
+            continue
+        plain = (series.precision, series.runtime) == ("fp32", first)
+        which = f"batch_{series.batch_size}" if plain else f"{series.precision}_{series.runtime}_batch_{series.batch_size}"
+        values = {f"latency_{which}/{name}": getattr(series, name) for name in TIMES}
+        values |= {f"{name}_{which}": getattr(series, name) for name in RATIOS}
+        metrics |= {name: value for name, value in values.items() if value is not None}
     return metrics
 
 

@@ -45,9 +45,9 @@ def train(model: nn.Module, data: Data, recipe: TrainConfig, seed: int, label: s
         model.train()
         lr, total = optimizer.param_groups[0]["lr"], 0.0
         order = shuffled(data.fit_indices, generator)
-        for images, labels in progress(
-            batches(data.train, order, recipe.batch_size, where), f"{label} · epoch {epoch}/{recipe.epochs}", steps
-        ):
+        name = f"{label} · epoch {epoch}/{recipe.epochs}"
+        loaded = batches(data.train, order, recipe.batch_size, where)
+        for images, labels in progress(loaded, name, steps, loop=epoch, loops=recipe.epochs):
             images = augment(images, recipe, generator).to(memory_format=memory_format)
             with torch.autocast(where.type, torch.bfloat16, enabled=half):
                 logits = model(images)

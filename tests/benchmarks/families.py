@@ -194,6 +194,7 @@ def all_stages(config: RunConfig, outcome: Outcome) -> None:
         rule=config.allocate.rule,
         round_to=config.allocate.round_to,
         min_units=config.allocate.min_units,
+        layer_costs=None,
         store=store,
     )
     pruned = run(prune, model=model, plan=plan, store=store)

@@ -44,6 +44,16 @@ def test_a_larger_number_removes_a_superset(table: ScoreTable, one: float, other
         assert set(shallow.pruned) <= set(deep.pruned)
 
 
+def test_the_multiples_of_a_plan_are_told_by_group_and_what_they_share() -> None:
+    scores = [float(unit) for unit in range(16)]
+    plan = allocate(table_of((scores, scores), (scores, scores)), tolerance=0.2, round_to={"g0": 4, "g1": 6})
+    assert [(group.round_to, group.units - group.depth, group.unrounded_depth) for group in plan.groups] == [
+        (4, 8, 8),
+        (6, 12, 8),
+    ]
+    assert plan.round_to == 2
+
+
 @given(tables, numbers)
 @settings(max_examples=50, deadline=None)
 def test_a_ranking_gives_the_plan_of_its_table(table: ScoreTable, tolerance: float) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from fair_pruner import (
     allocate,
     tolerance_for,
 )
+from fair_pruner.budget import LOOKS
 from fair_pruner.types import Rule
 from pipeline.builtin_models import CifarResNet
 
@@ -119,7 +120,72 @@ def test_an_unreachable_budget_says_what_can_be_reached(scored: Scored) -> None:
         tolerance_for(table, model, example_input=example, budget=Budget(macs=1), rule="uniform")
 
 
+milliseconds = st.lists(st.integers(0, 9), min_size=31, max_size=31)  # of a group by what is left of it: in no order
+
+
+@given(tables, rules, st.sampled_from([1, 4, "auto"]), milliseconds, st.integers(0, 40))
+@settings(max_examples=100, deadline=None)
+def test_a_latency_that_rises_and_falls_is_met_where_the_next_smaller_number_fails(
+    table: ScoreTable, rule: Rule, round_to: int | Literal["auto"], by_units: list[int], limit: int
+) -> None:
+    costs, ranking = Counting(table), Ranking(table)
+
+    def latency(plan: PruningPlan) -> float:
+        left = {group.name: group.units for group in table.groups}
+        left |= {group.name: group.units - group.depth for group in plan.groups}
+        return float(sum(by_units[units] for units in left.values()))
+
+    def at(number: float) -> float:
+        return latency(allocate(ranking, tolerance=number, rule=rule, round_to=round_to, latency=latency))
+
+    critical, budget = ranking.critical(rule=rule), Budget(latency_ms=limit + 0.5)
+    settings = {"rule": rule, "round_to": round_to, "costs": costs, "latency": latency}
+    if min(map(at, critical)) > limit:
+        with pytest.raises(BudgetError, match="is the least"):
+            tolerance_for(ranking, nn.Identity(), example_input=torch.zeros(1), budget=budget, **settings)
+        return
+    try:
+        found = tolerance_for(ranking, nn.Identity(), example_input=torch.zeros(1), budget=budget, **settings)
+    except BudgetError:
+        assert len(critical) > LOOKS and at(critical[-1]) > limit  # too many numbers to look at each
+        return
+    assert at(found) <= limit
+    assert found == critical[0] or at(critical[critical.index(found) - 1]) > limit
+
+
+def test_a_latency_budget_names_the_least_that_was_found_and_not_the_last() -> None:
+    scores = [float(unit) for unit in range(8)]
+    table = table_of((scores, scores[::-1]))
+    by_depth = {0: 9.0, 1: 7.0, 2: 5.25, 3: 6.0, 4: 8.0}
+
+    def latency(plan: PruningPlan) -> float:
+        return by_depth.get(plan.units_removed, 10.0)
+
+    arguments = {"rule": "uniform", "example_input": torch.zeros(1), "costs": Counting(table), "latency": latency}
+    with pytest.raises(BudgetError, match=r"no pruning ratio brings latency_ms down to 5: 5\.25 is the least"):
+        tolerance_for(table, nn.Identity(), budget=Budget(latency_ms=5), **arguments)
+    assert tolerance_for(table, nn.Identity(), budget=Budget(latency_ms=5.5), **arguments) == 2 / 8
+
+
+def test_latency_needs_something_that_predicts_it(scored: Scored) -> None:
+    table, model, example = scored
+    for asked in ({"budget": Budget(latency_ms=1.0)}, {"budget": Budget(macs=0.5), "round_to": "auto"}):
+        with pytest.raises(SettingError, match="need `latency`"):
+            tolerance_for(table, model, example_input=example, **asked)
+    with pytest.raises(SettingError, match="need `latency`"):
+        allocate(table, tolerance=0.1, round_to="auto")
+
+
+def test_milliseconds_are_never_a_share() -> None:
+    dense = Cost(params=100, macs=100, bytes=100)
+    assert [Budget(latency_ms=given).limit(dense) for given in (0.5, 1, 2.5)] == [0.5, 1, 2.5]
+    assert [Budget(macs=given).limit(dense) for given in (0.5, 1, 1.0)] == [50, 1, 100]
+
+
 def test_budgets_must_make_sense() -> None:
+    for wrong in (0, -1.0, math.inf, math.nan):
+        with pytest.raises(SettingError, match="positive number of milliseconds"):
+            Budget(latency_ms=wrong)
     for wrong in ({}, {"macs": 0.5, "params": 0.5}, {"macs": 1.5}, {"bytes": 0}, {"params": -0.1}):
         with pytest.raises(SettingError):
             Budget(**wrong)

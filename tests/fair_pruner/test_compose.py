@@ -22,7 +22,8 @@ def plans_for(draw: st.DrawFn, sizes: dict[str, int]) -> PruningPlan:
         overlap, more = draw(st.integers(0, len(pruned))), draw(st.integers(0, 3))
         removed, bound, total = sorted(draw(st.tuples(masses, masses, masses)))
         tod = overlap / max(len(pruned), 1)
-        groups.append(GroupPlan(name, sizes[name], tuple(sorted(pruned)), tod, removed, bound, total, len(pruned) + more))
+        unrounded, multiple = len(pruned) + more, draw(st.sampled_from([1, 4, 8]))
+        groups.append(GroupPlan(name, sizes[name], tuple(sorted(pruned)), tod, removed, bound, total, unrounded, multiple))
     rule = draw(st.sampled_from(["tod", "uniform", "global"]))
     tolerance, uniform, rounds = draw(st.sampled_from([0.1, 0.2, 0.5])), draw(masses), draw(st.integers(1, 3))
     return PruningPlan(tuple(groups), tolerance, rule, draw(st.integers(1, 8)), draw(st.integers(1, 8)), uniform, rounds)
@@ -66,6 +67,7 @@ def test_the_composed_plan_cuts_what_the_two_cut_in_turn(plans: tuple[PruningPla
     assert both.mass_bound == first.mass_bound + second.mass_bound
     assert both.uniform_mass == first.uniform_mass + second.uniform_mass
     for group in both.groups:
+        assert group.round_to == [each.round_to for plan in plans for each in plan.groups if each.name == group.name][-1]
         assert group.pruned == tuple(sorted(set(group.pruned)))
         assert group.depth <= group.unrounded_depth
         assert group.tod <= max(each.tod for plan in plans for each in plan.groups if each.name == group.name)

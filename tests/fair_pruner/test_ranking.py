@@ -98,6 +98,18 @@ def test_a_larger_number_never_cuts_less_and_rounding_never_more(
         assert all(depth <= max(0, g.units - min_units) for g, depth in zip(table.groups, depths, strict=True))
 
 
+@given(tables, numbers, rules, st.data())
+@settings(max_examples=300, deadline=None)
+def test_each_group_is_rounded_to_its_own_multiple(table: ScoreTable, number: float, rule: Rule, data: st.DataObject) -> None:
+    ranking = Ranking(table)
+    named = data.draw(st.lists(st.sampled_from([group.name for group in table.groups]), unique=True))
+    multiples = {name: data.draw(st.integers(1, 9)) for name in named}
+    depths = ranking.depths((number,), rule=rule, round_to=multiples)[0].tolist()
+    for place, group in enumerate(table.groups):
+        alone = ranking.depths((number,), rule=rule, round_to=multiples.get(group.name, 1))[0, place]
+        assert depths[place] == alone
+
+
 @given(tables, rules, st.integers(1, 9))
 @settings(max_examples=300, deadline=None)
 def test_depths_change_exactly_at_the_critical_numbers(table: ScoreTable, rule: Rule, min_units: int) -> None:
@@ -128,8 +140,12 @@ def test_what_cannot_be_ranked_or_cut_is_refused() -> None:
         ranking.depths((0.5, 1.1))
     with pytest.raises(SettingError, match="pruning ratio is nan"):
         ranking.depths((float("nan"),), rule="uniform")
-    with pytest.raises(SettingError, match="both must be at least 1"):
+    with pytest.raises(SettingError, match="round_to is 0 for g0; it must be at least 1"):
         ranking.depths((0.5,), round_to=0)
+    with pytest.raises(SettingError, match="round_to names g1, which is no group"):
+        ranking.depths((0.5,), round_to={"g1": 2})
+    with pytest.raises(SettingError, match="min_units is 0"):
+        ranking.depths((0.5,), min_units=0)
     with pytest.raises(SettingError, match="rule is 'best'; it must be one of tod, uniform, global"):
         ranking.depths((0.5,), rule="best")
     with pytest.raises(SettingError, match="g0 has scores that are NaN"):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fair_pruner import CostModel, GroupPlan, PlanError, PruningPlan, allocate, find_groups, measure, remove, score
+from fair_pruner.groups import cuttable_copy
+from fair_pruner.layers import Convolution
 
 from .conftest import random_plan, silence
 
@@ -20,7 +22,12 @@ def test_widths_cost_and_output_are_as_planned(family: Family) -> None:
     left = {group.name: group.units for group in find_groups(small, example)}
     assert left == {group.name: group.units - group.depth for group in plan.groups}
     assert small(example).shape == model(example).shape
-    assert measure(small, example) == CostModel(model, example).after(plan)
+    costs, cut = CostModel(model, example), cuttable_copy(small)
+    assert measure(small, example) == costs.after(plan)
+    shapes = costs.shapes_after(plan)
+    assert shapes == {name: tuple(cut.get_submodule(name).weight.shape) for name in shapes}
+    working = {name for name, layer in cut.named_modules() if isinstance(layer, (*Convolution, nn.Linear))}
+    assert set(shapes) == working
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -31,6 +31,20 @@ def test_a_plan_of_before_the_rounds_can_be_read() -> None:
     assert PruningPlan.from_json(text) == PruningPlan((), 0.1, "tod", 1, 1, uniform_mass=0.0, rounds=1)
 
 
+def test_a_plan_of_before_the_multiples_of_each_group_can_be_read() -> None:
+    group = '{"name":"g","units":2,"pruned":[0],"tod":0,"removed_mass":0,"mass_bound":0,"total_mass":1,"unrounded_depth":1}'
+    text = f'{{"kind":"PruningPlan","groups":[{group}],"tolerance":0.1,"rule":"tod","round_to":1,"min_units":1}}'
+    assert PruningPlan.from_json(text).groups[0].round_to == 1
+
+
+@given(tables, numbers, st.data())
+@settings(max_examples=100, deadline=None)
+def test_the_multiples_of_each_group_go_to_json_and_back(table: ScoreTable, number: float, data: st.DataObject) -> None:
+    multiples = {group.name: data.draw(st.integers(1, 9)) for group in table.groups}
+    plan = allocate(table, tolerance=number, round_to=multiples)
+    assert {group.name: group.round_to for group in PruningPlan.from_json(plan.to_json()).groups} == multiples
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_numbers_that_are_not_finite_are_no_json(wrong: float) -> None:
     plan = PruningPlan((GroupPlan("g", 2, (0,), 0.0, wrong, 1.0, 1.0, 1),), 0.1, "tod", 1, 1)

@@ -21,7 +21,7 @@ def prefect_server() -> Iterator[None]:
 
 
 def tiny(output: Path, **changes: object) -> RunConfig:
-    """Seconds in all: a two-layer VGG on digits, two tolerances."""
+    """Seconds in all: a two-layer VGG on digits, two tolerances, fp32 only."""
     sections = {
         "name": "tiny",
         "output": output,
@@ -31,6 +31,7 @@ def tiny(output: Path, **changes: object) -> RunConfig:
         "score": {"projections": 8},
         "allocate": {"tolerances": [0.3, 0.6]},
         "finetune": {"epochs": 1, "batch_size": 64},
+        "quantize": {"precisions": []},
         "benchmark": {"batch_sizes": [1], "rounds": 5, "min_runs": 50, "min_seconds": 0.05, "warmup_seconds": 0},
         "track": {"enabled": False},
     }

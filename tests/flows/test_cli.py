@@ -47,11 +47,11 @@ BAD_INPUT: dict[str, tuple[Change, str]] = {
     ),
     "budget of two": (
         lambda _: {"allocate": {"budgets": [{"macs": 0.5, "params": 0.5}]}},
-        "a budget names exactly one of macs, params and bytes, not 2",
+        "a budget names exactly one of macs, params, bytes and latency_ms, not 2",
     ),
     "budget above one": (
         lambda _: {"allocate": {"budgets": [{"macs": 1.5}]}},
-        "macs = 1.5 is refused: Value error, a budget is a share of the dense model in (0, 1] or a whole number",
+        "macs = 1.5 is refused: Value error, a budget is a share of the dense model from 0.0001 to 1 or a whole number",
     ),
     "too many rounds": (lambda _: {"allocate": {"rounds": 11}}, "allocate.rounds = 11 is refused"),
     "unknown rule": (lambda _: {"allocate": {"rule": "tods"}}, "allocate.rule = 'tods' is refused"),
@@ -94,6 +94,14 @@ BAD_INPUT: dict[str, tuple[Change, str]] = {
     "empty class": (
         lambda folder: {"data": {"name": "imagefolder", "root": images(folder / "images")}},
         "class dog has no training images",
+    ),
+    "runtime without a GPU": (
+        lambda _: {"benchmark": {"runtimes": ["onnxruntime", "tensorrt"]}},
+        "benchmark.runtimes names tensorrt, which needs a GPU, and there is none; remove it",
+    ),
+    "latency budget of nothing": (
+        lambda _: {"allocate": {"budgets": [{"latency_ms": 0}]}},
+        "latency_ms = 0 is refused: Input should be greater than 0",
     ),
     "unwritable output": (lambda folder: {"output": occupied(folder / "taken") + "/runs"}, "cannot write in"),
     "nothing to cut": (

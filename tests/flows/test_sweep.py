@@ -57,7 +57,7 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(finished: tu
     config, report = finished
     names = [candidate.name for candidate in report.candidates]
     assert names == ["dense", "tolerance-0.3", "tolerance-0.6"]
-    assert lines.cached == (3 + 5 + 2 * 10 + 2, 0)
+    assert lines.cached == (3 + 6 + 2 * 11 + 2, 0)
     folder = config.output / "tiny"
     assert RunReport.model_validate_json((folder / "report.json").read_text()).candidates == report.candidates
     for name in names:
@@ -73,7 +73,7 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(finished: tu
     # one tolerance more: only its branch, the benchmark and the report are new
     wider = config.model_copy(update={"allocate": config.allocate.model_copy(update={"tolerances": (0.3, 0.45, 0.6)})})
     again = sweep(wider)
-    assert lines.cached == (3 + 5 + 3 * 10 + 2, 3 + 5 + 2 * 10)
+    assert lines.cached == (3 + 6 + 3 * 11 + 2, 3 + 6 + 2 * 11)
     assert [c.model.digest for c in again.candidates if c.name in names] == [c.model.digest for c in report.candidates]
 
     # a file of the store that is gone is made anew, with the same content
@@ -93,6 +93,27 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(finished: tu
     assert model.digest == dense.model.digest
     assert [plan.digest for plan in plans] == [c.plan.digest for c in again.candidates[1:]]
     assert {path.name for path in (config.output / "cache").iterdir()} == before
+
+
+def test_every_precision_is_made_measured_and_judged(tmp_path: Path) -> None:
+    precisions = ("fp16", "int8-cpu", "int8-trt")
+    settings = {"allocate": {"tolerances": [0.5]}, "quantize": {"precisions": precisions, "samples": 40}}
+    config = tiny(tmp_path / "runs", **settings, layer_costs={"enabled": True, "points": 2})
+    report = sweep(config)
+    pruned = report.candidates[-1]
+    for candidate in report.candidates:
+        assert tuple(variant.onnx.precision for variant in candidate.variants) == precisions
+        for variant in candidate.variants:
+            assert variant.onnx.parents[0] == candidate.onnx.digest
+            assert variant.validation.subject == variant.onnx.digest
+            assert variant.against.samples == candidate.onnx_validation.samples
+            assert (config.output / "tiny" / candidate.name / f"model.{variant.onnx.precision}.onnx").is_file()
+        assert candidate.variants[1].engine.status == "skipped"
+    measured = {(series.candidate, series.precision) for series in report.latency.series}
+    assert measured == {(name, precision) for name in ("dense", "tolerance-0.5") for precision in ("fp32", "int8-cpu")}
+    assert report.recommendation.candidate or report.recommendation.refused
+    assert report.layer_costs
+    assert pruned.plan.latency_ms < report.layer_costs.dense_ms
 
 
 def test_a_checkpoint_is_known_by_its_content(finished: tuple[RunConfig, RunReport], tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import torch
 from pipeline.config import DataConfig, ExportConfig
 from pipeline.data import load_data
 from pipeline.export import export
+from pipeline.exported import OnnxRecord
 from pipeline.models import build_model, cost_fields, save_weights
-from pipeline.records import Architecture, ModelRecord, OnnxRecord
+from pipeline.records import Architecture, ModelRecord
 from pipeline.store import Store
 
 SEED = 3

@@ -1,23 +1,21 @@
 import hashlib
 import re
-import signal
 import sys
-import threading
-import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline import build_engine as stage
-from pipeline import tensorrt_library
+from pipeline import compile_engine, engine_builder
 from pipeline.build_engine import build_engine
 from pipeline.config import EngineConfig
-from pipeline.errors import StageError
-from pipeline.records import OnnxRecord
+from pipeline.errors import InputError, StageError
+from pipeline.exported import OnnxRecord
 from pipeline.store import Store
-from pipeline.tensorrt_library import NoTensorRTError, load_tensorrt, message_collector
+
+from ..disks import small_disk
 
 CONFIG = EngineConfig()
 
@@ -28,72 +26,49 @@ def rtx() -> Any:
     return pytest.importorskip("tensorrt_rtx")
 
 
-def members(protocol: type) -> set[str]:
-    return {name for name in {*vars(protocol), *protocol.__annotations__} if not name.startswith("_")}
-
-
-@pytest.mark.parametrize(
-    ("protocol", "real"),
-    [
-        ("TensorRT", ""),
-        ("Builder", "Builder"),
-        ("Network", "INetworkDefinition"),
-        ("Profile", "IOptimizationProfile"),
-        ("BuilderConfig", "IBuilderConfig"),
-        ("OnnxParser", "OnnxParser"),
-    ],
-)
-def test_the_library_has_every_member_that_is_used(protocol: str, real: str, rtx: Any) -> None:
-    wanted = members(getattr(tensorrt_library, protocol))
-    assert wanted
-    assert {name for name in wanted if not hasattr(getattr(rtx, real) if real else rtx, name)} == set()
-
-
-def test_the_library_has_what_is_reached_through_any(rtx: Any) -> None:
-    assert rtx.__version__
-    assert {"ERROR", "INTERNAL_ERROR"} <= set(rtx.ILogger.Severity.__members__)
-    assert "WORKSPACE" in rtx.MemoryPoolType.__members__
-    for method in ("phase_start", "step_complete", "phase_finish"):
-        assert hasattr(rtx.IProgressMonitor, method)
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU as far as torch tells."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A10 (24 GB)")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
 
 
 def test_an_engine_is_built_and_not_executed(onnx_record: OnnxRecord, store: Store, rtx: Any) -> None:
-    record = build_engine(onnx_record, CONFIG, store)
+    record = build_engine(onnx_record, EngineConfig(targets=("SM86", "SM120")), store)
     assert record.status == "built"
     assert "not executed" in record.reason
     assert record.parents == (onnx_record.digest,)
     assert (record.library, record.library_version) == ("tensorrt_rtx", rtx.__version__)
-    assert record.precision == "fp32"
-    assert record.profile == (1, 8, 16)
-    assert record.build_seconds
-    assert record.file
-    content = store.path(record.file).read_bytes()
-    assert content[:4] == b"vtrt"
-    assert int.from_bytes(content[16:24], "little") == len(content)  # as seen in 1.7: the header tells the length
+    assert (record.precision, record.profile) == ("fp32", (1, 8, 16))
+    assert (record.gpu, record.compute_capability, record.targets) == ("", "", ("SM86", "SM120"))
+    assert record.seconds > record.build_seconds > 0
+    assert record.file and record.log
+    assert record.peak_memory_bytes > record.file.size_bytes
+    assert store.path(record.file).read_bytes()[:4] == b"vtrt"
+    assert store.path(record.log).read_text().startswith("[I] ")
+    assert store.intact(record)
+    assert not [*store.root.glob("timing-*")]  # TensorRT-RTX has no use for a timing cache
 
 
 def test_the_same_file_gives_the_same_engine(onnx_record: OnnxRecord, store: Store, rtx: Any) -> None:
     """But for the numbers of the compiler's temporaries: RTX 1.7 counts them from one of several starts."""
-    contents = []
-    for _ in range(3):
-        record = build_engine(onnx_record, CONFIG, store)
-        assert record.file
-        contents.append(re.sub(rb"__mye\d+", b"__mye", store.path(record.file).read_bytes()))
+    records = [build_engine(onnx_record, CONFIG, store) for _ in range(3)]
+    contents = [re.sub(rb"__mye\d+", b"__mye", store.path(record.file).read_bytes()) for record in records]
     assert len({hashlib.sha256(content).hexdigest() for content in contents}) == 1
+    assert len({record.digest for record in records}) == 1
 
 
-def test_the_profile_reaches_the_library(onnx_record: OnnxRecord, store: Store, rtx: Any) -> None:
-    narrow = build_engine(onnx_record, EngineConfig(min_batch=2, opt_batch=2, max_batch=2), store)
-    assert narrow.profile == (2, 2, 2)
-    assert narrow.file != build_engine(onnx_record, CONFIG, store).file
-
-
-def test_garbage_is_refused_in_the_librarys_words(onnx_record: OnnxRecord, store: Store, rtx: Any) -> None:
+def test_garbage_is_refused_in_the_librarys_words_and_they_are_kept(onnx_record: OnnxRecord, store: Store, rtx: Any) -> None:
     garbage = onnx_record.model_copy(update={"file": store.put(b"no protobuf at all", ".onnx")})
     with pytest.raises(StageError, match=r"does not understand the ONNX file: .*[Pp]arse") as caught:
         build_engine(garbage, CONFIG, store)
     assert "cudaError 35" not in str(caught.value)
     assert "catchCudaError" not in str(caught.value)
+    assert str(caught.value).endswith("; set engine.enabled: false to go on without")
+    (log,) = store.root.glob("*.log")
+    assert f"its log is {log};" in str(caught.value)
+    assert "[E] " in log.read_text()
 
 
 def test_a_build_that_fails_says_why(onnx_record: OnnxRecord, store: Store, rtx: Any) -> None:
@@ -103,19 +78,16 @@ def test_a_build_that_fails_says_why(onnx_record: OnnxRecord, store: Store, rtx:
         build_engine(wrong, CONFIG, store)
 
 
-def test_an_engine_with_another_magic_is_refused(
-    onnx_record: OnnxRecord, store: Store, rtx: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for magic, message in ((b"abcd", "begins with b'abcd'"), (b"", "gives no engine")):
-        monkeypatch.setattr(stage, "_interruptible", lambda *_, magic=magic: magic)
-        with pytest.raises(StageError, match=message):
-            build_engine(onnx_record, CONFIG, store)
-
-
 def test_switched_off(onnx_record: OnnxRecord, store: Store) -> None:
     record = build_engine(onnx_record, EngineConfig(enabled=False), store)
     assert (record.status, record.reason) == ("skipped", "switched off by engine.enabled")
     assert record.file is None
+
+
+def test_int8_for_cpus_is_skipped(onnx_record: OnnxRecord, store: Store) -> None:
+    record = build_engine(onnx_record.model_copy(update={"precision": "int8-cpu"}), CONFIG, store)
+    assert (record.status, record.precision) == ("skipped", "int8-cpu")
+    assert record.reason.endswith("build from the int8-trt file")
 
 
 def test_without_a_library(onnx_record: OnnxRecord, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,91 +95,42 @@ def test_without_a_library(onnx_record: OnnxRecord, store: Store, monkeypatch: p
         monkeypatch.setitem(sys.modules, name, None)
     record = build_engine(onnx_record, CONFIG, store)
     assert record.status == "skipped"
-    for words in ("tensorrt (", "tensorrt_rtx (", "fair-pruner[gpu]", "fair-pruner[rtx]"):
-        assert words in record.reason
+    assert "install fair-pruner[gpu] on the GPU that will run the engine, or fair-pruner[rtx]" in record.reason
 
 
-def test_a_package_of_stubs_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tensorrt", "tensorrt_rtx"):
-        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
-    with pytest.raises(NoTensorRTError, match=r"tensorrt \(it has no Builder\)"):
-        load_tensorrt(gpu=False)
-
-
-@pytest.mark.parametrize(("gpu", "first"), [(True, "tensorrt"), (False, "tensorrt_rtx")])
-def test_the_gpu_decides_which_library_comes_first(gpu: bool, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tensorrt", "tensorrt_rtx"):
-        monkeypatch.setitem(sys.modules, name, SimpleNamespace(__name__=name, Builder=object))
-    assert load_tensorrt(gpu).__name__ == first
-
-
-def test_full_tensorrt_without_a_gpu_is_skipped(onnx_record: OnnxRecord, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(stage, "load_tensorrt", lambda _: SimpleNamespace(__name__="tensorrt", __version__="10.9"))
-    record = build_engine(onnx_record, CONFIG, store)
-    assert record.status == "skipped"
-    assert "tensorrt 10.9 needs the GPU" in record.reason
-
-
-def test_with_a_gpu_it_is_still_not_executed(
-    onnx_record: OnnxRecord, store: Store, rtx: Any, monkeypatch: pytest.MonkeyPatch
+def test_with_a_gpu_it_is_still_not_executed_and_the_record_names_the_gpu(
+    onnx_record: OnnxRecord, store: Store, rtx: Any, gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(stage, "load_tensorrt", lambda _: rtx)
+    monkeypatch.setattr(engine_builder, "load_tensorrt", lambda _: rtx)
     record = build_engine(onnx_record, CONFIG, store)
-    assert (record.status, record.reason) == ("built", "not executed: running engines is not part of this stage")
+    assert (record.status, record.reason) == ("built", "not executed: nothing has run it yet")
+    assert (record.gpu, record.compute_capability) == ("NVIDIA A10 (24 GB)", "8.6")
 
 
-def test_the_collector_keeps_errors_and_drops_the_noise_of_a_missing_gpu(rtx: Any) -> None:
-    logger, errors = message_collector(rtx)
-    severity = rtx.ILogger.Severity
-    logger.log(severity.ERROR, "first\n  line")
-    logger.log(severity.ERROR, "first\n  line")
-    logger.log(severity.WARNING, "a warning")
-    logger.log(severity.INTERNAL_ERROR, "[checkMacros.cpp::catchCudaError::250] ... cudaError 35")
-    logger.log(severity.INTERNAL_ERROR, "second")
-    assert errors() == ["first line", "second"]
-
-
-def test_ctrl_c_ends_the_build(onnx_record: OnnxRecord, store: Store, rtx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGINT comes in the middle of a real build; the library stops early, and KeyboardInterrupt arrives here."""
-    steps: list[int] = []
-    make = stage.progress_monitor
-
-    def slow(library: Any, cancelled: threading.Event, advance: Any) -> Any:
-        def counting(done: int, total: int) -> None:
-            if not steps:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                cancelled.wait(10)  # the main thread has heard of it
-            steps.append(done)
-            advance(done, total)
-
-        return make(library, cancelled, counting)
-
-    monkeypatch.setattr(stage, "progress_monitor", slow)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    start = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            build_engine(onnx_record, CONFIG, store)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - start < 9  # `cancelled` was set, not waited for in vain
-    assert steps[-1] < 6
-    assert not list(store.root.glob("*.engine"))
-
-
-def test_progress_is_counted_on_the_outermost_phase(
-    onnx_record: OnnxRecord, store: Store, rtx: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wanted", "name"), [(True, "timing-10.9.0.34-NVIDIA-A10-24-GB-.cache"), (False, None)])
+def test_tensorrt_keeps_a_timing_cache_of_its_version_and_gpu_beside_the_engines(
+    wanted: bool, name: str | None, onnx_record: OnnxRecord, store: Store, gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, int]] = []
-    make = stage.progress_monitor
-    monkeypatch.setattr(
-        stage,
-        "progress_monitor",
-        lambda library, cancelled, _: make(library, cancelled, lambda *at: seen.append(at)),
-    )
-    build_engine(onnx_record, CONFIG, store)
-    done, totals = zip(*seen, strict=True)
-    assert list(done) == sorted(done)
-    assert set(totals) == {done[-1]}
+    asked = []
+    full = SimpleNamespace(__name__="tensorrt", __version__="10.9.0.34")
+
+    def compiled(library: Any, source: Any, config: Any, timing_cache: Any) -> compile_engine.Built:
+        asked.append(timing_cache)
+        return compile_engine.Built(b"engine", "", 1.0, 1)
+
+    monkeypatch.setattr(engine_builder, "load_tensorrt", lambda _: full)
+    monkeypatch.setattr(engine_builder, "compile_engine", compiled)
+    record = build_engine(onnx_record, EngineConfig(timing_cache=wanted, targets=("SM86",)), store)
+    assert asked == [store.root / name if name else None]
+    assert record.targets == ()  # TensorRT builds for its GPU
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_engine(
+    onnx_record: OnnxRecord, store: Store, rtx: Any, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path) as disk:
+        full = Store(disk)
+        onnx = full.put(store.path(onnx_record.file).read_bytes(), ".onnx")
+        with pytest.raises(InputError, match=f"no space left in {disk}: free some, or set the output elsewhere"):
+            build_engine(onnx_record.model_copy(update={"file": onnx}), CONFIG, full)
+        assert [path.name for path in disk.iterdir()] == [onnx.path]

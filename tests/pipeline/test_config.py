@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import AllocateConfig, BudgetConfig, RunConfig, load_config
+from pipeline.config import AllocateConfig, BudgetConfig, RunConfig, ScoreConfig, load_config
 from pipeline.errors import InputError
+from pipeline.pruning_sections import REMOVALS
 
+LABELS = {
+    ("TrainConfig", "lr"): "Learning rate",
+    ("FinetuneConfig", "warmup_epochs"): "Warm-up epochs",
+    ("ModelConfig", "num_classes"): "Number of classes",
+    ("GateConfig", "max_p99_ms"): "Maximum p99 [ms]",
+    ("BudgetConfig", "macs"): "MACs",
+}
 CONFIGS = sorted((Path(__file__).parents[2] / "deploy" / "configs").glob("*.yaml"))
 
 
@@ -40,11 +49,11 @@ def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
         ("allocate: {tolerances: [0.1, 1.5]}\n", (), "allocate.tolerances.1 = 1.5 is refused"),
         ("allocate: {tolerances: []}\n", (), "neither tolerances nor budgets are given"),
         ("allocate: {tolerances: [0.1], budgets: [{macs: 0.5}]}\n", (), "both tolerances and budgets are given"),
-        ("allocate: {budgets: [{macs: 0.5, bytes: 3}]}\n", (), "exactly one of macs, params and bytes, not 2"),
-        ("allocate: {budgets: [{}]}\n", (), "exactly one of macs, params and bytes, not 0"),
+        ("allocate: {budgets: [{macs: 0.5, bytes: 3}]}\n", (), "exactly one of macs, params, bytes and latency_ms, not 2"),
+        ("allocate: {budgets: [{}]}\n", (), "exactly one of macs, params, bytes and latency_ms, not 0"),
         ("allocate: {budgets: [{mac: 0.5}]}\n", (), "unknown key allocate.budgets.0.mac"),
         *(
-            (f"allocate: {{budgets: [{{macs: {value}}}]}}\n", (), "a share of the dense model in (0, 1] or a whole number")
+            (f"allocate: {{budgets: [{{macs: {value}}}]}}\n", (), "a share of the dense model from 0.0001 to 1 or a whole number")
             for value in ("1.5", "0", "-3", "true", ".nan", ".inf", "half", "[1]")
         ),
         ("score: {removal: wassertein}\n", (), "choose one of wasserstein, l1, l2"),
@@ -83,6 +92,26 @@ def test_tolerances_lie_in_zero_to_one(value: float) -> None:
         AllocateConfig(tolerances=(value,))
 
 
+def test_tolerances_name_folders_and_so_carry_no_rounding_error() -> None:
+    assert AllocateConfig(tolerances=(0.1 + 0.2, 0.3, 0.1)).tolerances == (0.1, 0.3)
+
+
+def test_a_label_is_made_of_words() -> None:
+    fields = RunConfig.model_json_schema()["$defs"]
+    titles = [fields[section]["properties"][key]["title"] for section, key in LABELS]
+    assert titles == [*LABELS.values()]
+
+
+def test_a_form_knows_the_removal_signals_that_the_config_knows() -> None:
+    pattern = re.compile(ScoreConfig.model_json_schema()["properties"]["removal"]["pattern"])
+    for value in (*REMOVALS, "my.module:signal"):
+        assert pattern.fullmatch(ScoreConfig(removal=value).removal)
+    for value in ("wassertein", "module", "", "l1 "):
+        assert not pattern.fullmatch(value)
+        with pytest.raises(ValidationError):
+            ScoreConfig(removal=value)
+
+
 def test_every_number_is_bounded_and_every_field_described() -> None:
     """A number without bounds or a field without a sentence shows in the form that people fill in."""
 
@@ -97,8 +126,7 @@ def test_every_number_is_bounded_and_every_field_described() -> None:
             schema = model.model_json_schema()["properties"][name]
             for part in [schema, *schema.get("anyOf", []), schema.get("items", {})]:
                 if part.get("type") in ("integer", "number") and "enum" not in part:
-                    assert {"minimum", "exclusiveMinimum"} & part.keys(), where + name
-                    assert {"maximum", "exclusiveMaximum"} & part.keys(), where + name
+                    assert {"minimum", "maximum"} <= part.keys(), where + name
 
     check(RunConfig, "")
     check(BudgetConfig, "allocate.budgets.")

@@ -37,6 +37,7 @@ def record(ranking: Ranking, config: AllocateConfig) -> PlanRecord:
             mass_bound=group.mass_bound,
             random_mass=group.random_mass,
             total_mass=group.total_mass,
+            round_to=group.round_to,
         )
         for group in plan.groups
     )

@@ -15,3 +15,8 @@ def test_one_goal_a_budget_in_their_order() -> None:
     assert [type(goal.value) for goal in found] == [float, int, float]
     assert all(goal.is_budget for goal in found)
     assert [type(goal).model_validate_json(goal.model_dump_json()) for goal in found] == list(found)
+
+
+def test_a_latency_budget_is_in_milliseconds() -> None:
+    (goal,) = goals(AllocateConfig.model_validate({"budgets": [{"latency_ms": 2.5}]}))
+    assert (goal.name, str(goal), goal.value, goal.is_budget) == ("latency_ms-2.5", "latency_ms 2.5", 2.5, True)

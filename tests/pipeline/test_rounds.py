@@ -29,7 +29,7 @@ def planned(
     model: ModelRecord, dense: ModelRecord, calibration: CalibrationSet, store: Store, goal: Goal, way: float = 1.0
 ) -> PlanRecord:
     scores = score(model, calibration, (), False, DATA, ScoreConfig(projections=8), SEED, "score", store)
-    return allocate(model, dense, scores, goal, way, "tod", 1, 1, store)
+    return allocate(model, dense, scores, goal, way, "tod", 1, 1, None, store)
 
 
 def recovered(model: ModelRecord, plan: PlanRecord, calibration: CalibrationSet, store: Store) -> ModelRecord:

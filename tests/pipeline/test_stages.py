@@ -42,7 +42,7 @@ def scores(dense_record: ModelRecord, calibration: CalibrationSet, store: Store)
 
 @pytest.fixture
 def plan(dense_record: ModelRecord, scores: ScoreRecord, store: Store) -> PlanRecord:
-    return allocate(dense_record, dense_record, scores, TOLERANCE, 1.0, "tod", 1, 1, store)
+    return allocate(dense_record, dense_record, scores, TOLERANCE, 1.0, "tod", 1, 1, None, store)
 
 
 @pytest.fixture
@@ -179,6 +179,6 @@ def test_scores_by_a_function_of_the_persons_own_tell_which(
     record = scored(dense_record, calibration, store, removal="last_first:signal")
     table = fair_pruner.ScoreTable.from_json(store.path(record.table).read_text())
     assert (record.removal, len(record.source), table.removal) == ("last_first:signal", 64, "custom")
-    plan = allocate(dense_record, dense_record, record, TOLERANCE, 1.0, "uniform", 1, 1, store)
+    plan = allocate(dense_record, dense_record, record, TOLERANCE, 1.0, "uniform", 1, 1, None, store)
     pruned = fair_pruner.PruningPlan.from_json(store.path(plan.plan).read_text()).groups[0].pruned
     assert pruned == tuple(range(8 - len(pruned), 8))

@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -5,7 +6,9 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.records import CalibrationSet, FileRef, Goal, PlanRecord, digest_of, timed
-from pipeline.store import Store, make_folder
+from pipeline.store import Store, make_folder, write_together
+
+from ..disks import SMALL_BYTES, small_disk
 
 
 def test_content_decides_the_name_and_equal_content_shares_a_file(tmp_path: Path) -> None:
@@ -87,3 +90,48 @@ def test_a_digest_tells_content_apart_and_leaves_out_what_was_merely_measured() 
 def test_timed_writes_the_seconds_into_the_record() -> None:
     record = timed(lambda: CalibrationSet(indices=(), per_class=1, num_classes=2))()
     assert record.seconds > 0
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        store = Store(disk / "store")
+        kept = store.put(b"before", ".x")
+        with pytest.raises(InputError, match=f"^no space left in {store.root}: free some, or set the output elsewhere$"):
+            store.put(bytes(SMALL_BYTES), ".engine")
+        assert [path.name for path in store.root.iterdir()] == [kept.path]
+        assert store.put(b"after", ".x")
+
+
+def test_of_files_that_do_not_fit_together_none_is_written(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        old = disk / "old.json"
+        old.write_bytes(b"old")
+        with pytest.raises(InputError, match="no space left"):
+            write_together({old: b"new", disk / "m.engine": bytes(SMALL_BYTES)})
+        assert [path.name for path in disk.iterdir()] == ["old.json"]
+        assert old.read_bytes() == b"old"
+
+
+def test_files_are_written_together(tmp_path: Path) -> None:
+    write_together({tmp_path / "a": b"1", tmp_path / "b.json": b"2"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b.json": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "no space left in"),
+        (errno.EDQUOT, "no space left in"),
+        (errno.EROFS, "Read-only file system; set the output"),
+        (errno.EFBIG, "File too large"),
+    ],
+)
+def test_what_ends_the_writing_is_told_also_if_the_block_finds_out(number: int, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message), Store(tmp_path).writing(".x"):
+        raise OSError(number, os.strerror(number))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_block_are_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Store(tmp_path).writing(".x"):
+        (tmp_path / "none").read_bytes()

@@ -10,20 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
 from fair_pruner import ScoreTable, UnitScores
-from pipeline.measurements import Candidate, EvalReport, LatencyReport, LatencySeries, Machine, RunReport
-from pipeline.records import (
-    Architecture,
-    Depth,
-    EngineRecord,
-    Epoch,
-    Goal,
-    ModelRecord,
-    OnnxRecord,
-    Parity,
-    PlanRecord,
-    Preprocessing,
-    ScoreRecord,
-)
+from pipeline.config import GateConfig
+from pipeline.exported import EngineRecord, OnnxRecord, Parity
+from pipeline.latency import LatencyReport, LatencySeries, Machine
+from pipeline.measurements import Candidate, EvalReport, PairedTest, RunReport, Variant
+from pipeline.recommend import recommend
+from pipeline.records import Architecture, Depth, Epoch, Goal, ModelRecord, PlanRecord, Preprocessing, ScoreRecord
 from pipeline.store import Store
 
 CLASSES, SHAPE, SAMPLES, MACS = 10, (1, 8, 8), 360, 1_000_000
@@ -50,7 +42,7 @@ ROWS = {
 def verdict(low: float, high: float) -> str:
     if low == high == 1:
         return "reference"
-    return "faster" if low > 1 else "slower" if high < 1 else "not faster"
+    return "faster" if low > 1 else "slower" if high < 1 else "too noisy to tell" if high > 1.1 * low else "not faster"
 
 
 def onnx_bytes(seed: int) -> bytes:
@@ -187,6 +179,7 @@ def candidate(store: Store, row: Row) -> Candidate:
         torch_validation=evaluation(model.digest, "torch", "validation", row.top1 - 0.002),
         torch_test=evaluation(model.digest, "torch", "test", row.top1),
         onnx=exported,
+        onnx_validation=evaluation(exported.digest, "onnxruntime", "validation", row.top1 - 0.002),
         onnx_test=evaluation(exported.digest, "onnxruntime", "test", row.top1),
         engine=engine if row.tolerance != 0.4 else EngineRecord(status="skipped", reason="engine.enabled is false"),
         stage_seconds={"finetune": 3.0, "export": 1.5},
@@ -204,8 +197,10 @@ def latency_report(rows: tuple[Row, ...], candidates: tuple[Candidate, ...]) -> 
             p50_low_ms=0.97 * p50,
             p50_high_ms=1.04 * p50,
             p90_ms=1.2 * p50,
+            p95_ms=1.3 * p50,
             p99_ms=1.5 * p50,
             mean_ms=1.05 * p50,
+            cpu_ms=0.9 * p50,
             throughput=1000 * batch_size / p50,
             macs_ratio=MACS / member.model.macs,
             speedup=speedup,
@@ -215,7 +210,12 @@ def latency_report(rows: tuple[Row, ...], candidates: tuple[Candidate, ...]) -> 
         )
 
     machine = Machine(
-        busy_cores=0.1, cpu="Model CPU 3000", cores=2, system="Linux 6", python="3.11.7", onnxruntime="1.24.0", load_average=0.42
+        busy_cores=0.1,
+        cpu="Model CPU 3000",
+        cores=2,
+        system="Linux 6",
+        versions={"python": "3.11.7", "onnxruntime": "1.24.0"},
+        load_average=0.42,
     )
     pairs = [(size, row, member) for size in rows[0].latency for row, member in zip(rows, candidates, strict=True)]
     return LatencyReport(
@@ -243,6 +243,8 @@ def make_sweep() -> Callable[..., dict[str, Any]]:
             "latency": latency_report(rows, candidates),
             "scores": score_record(store),
             "plans": tuple(c.plan for c in candidates if c.plan),
+            "layer_costs": None,
+            "gate": GateConfig(max_accuracy_drop=0.02),
             "flow_run_id": "flow-1",
             "git_commit": "0123456789abcdef",
             "store": store,
@@ -252,15 +254,44 @@ def make_sweep() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
+def with_variants(make_sweep: Callable[..., dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+    """A sweep of two, of which the pruned one has an fp16 file, and an int8 file that is fast and wrong."""
+    sweep = make_sweep(tmp_path, "dense", "quick")
+    dense, quick = sweep["candidates"]
+    pruned = quick.model_copy(update={"variants": tuple(variant(sweep["store"], quick, one) for one in ("fp16", "int8-cpu"))})
+    entry = next(one for one in sweep["latency"].series if (one.candidate, one.batch_size) == (quick.name, 1))
+    ratios = {"speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1, "fp32_speedup": 1.6, "fp32_speedup_low": 1.5}
+    int8 = entry.model_copy(update={"precision": "int8-cpu", "p50_ms": 0.25, "fp32_speedup_high": 1.7, **ratios})
+    latency = sweep["latency"].model_copy(update={"series": (*sweep["latency"].series, int8)})
+    return sweep | {"candidates": (dense, pruned), "latency": latency}
+
+
+def variant(store: Store, of: Candidate, precision: Any) -> Variant:
+    """A file of another precision, with made-up losses; TensorRT takes fp16 only."""
+    parity = of.onnx.parity.model_copy(update={"sqnr_db": 30.0, "max_relative_diff": 1e-3})
+    file = store.put(onnx_bytes(len(precision)), ".onnx")
+    onnx = of.onnx.model_copy(update={"precision": precision, "file": file, "parity": parity})
+    built = of.engine.model_copy(update={"precision": precision})
+    return Variant(
+        onnx=onnx,
+        validation=evaluation(onnx.digest, "onnxruntime", "validation", 0.85 if precision == "int8-cpu" else 0.96),
+        against=PairedTest(samples=SAMPLES, lost=14, gained=2, points=-3.4, p_value=0.0005),
+        engine=built if precision == "fp16" else EngineRecord(status="skipped", reason="TensorRT wants int8-trt"),
+    )
+
+
+@pytest.fixture
 def make_report(make_sweep: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., RunReport]:
     """The record alone, with all on its front: no figures, no folder."""
 
     def make(*names: str, **changed: dict[str, Any]) -> RunReport:
         arguments = make_sweep(tmp_path, *names, **changed)
         del arguments["store"], arguments["plans"]
-        return RunReport(
-            **arguments
-            | {"folder": str(arguments["folder"]), "config_digest": "", "pareto": tuple(c.name for c in arguments["candidates"])}
-        )
+        gate, candidates = arguments.pop("gate"), arguments["candidates"]
+        decided = {
+            "recommendation": recommend(candidates, arguments["latency"], gate),
+            "pareto": tuple(c.name for c in candidates),
+        }
+        return RunReport(**arguments | {"folder": str(arguments["folder"]), "config_digest": ""} | decided)
 
     return make

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import report as report_module
 from pipeline.errors import InputError, StageError
+from pipeline.latency import LayerCostRecord
 from pipeline.measurements import RunReport
 from pipeline.report import MARK, report
 
@@ -136,15 +137,18 @@ def test_words_of_the_report(sweep):
     assert row(text, "Latency", "1", "tolerance-0.05")[-3:] == ["1.02 (0.97 to 1.06)", "not faster", "1.05"]
     assert row(text, "Latency", "8", "tolerance-0.1")[-3:] == ["0.96 (0.94 to 0.98)", "slower", "1.11"]
     assert row(text, "Latency", "8", "tolerance-0.4")[-3:] == ["2.40 (2.30 to 2.50)", "faster", "1.67"]
-    assert row(text, "TensorRT engines", "dense")[1:3] == ["built, not executed", "8"]
-    assert row(text, "TensorRT engines", "tolerance-0.4")[1] == "none"
+    assert row(text, "TensorRT engines", "dense")[1:4] == ["fp32", "built, not executed", "8"]
+    assert row(text, "TensorRT engines", "tolerance-0.4")[2] == "none"
     assert row(text, "TensorRT engines", "tolerance-0.4")[-1] == "engine.enabled is false"
     masses = ["0.56", "4.4%", "1.68", "2.8", "0.84", "+0.28 (removes less)"]
     assert row(text, "What the plan guarantees", "tolerance-0.2")[1:] == masses
     assert row(text, "Recall per class", "tolerance-0.2")[1:] == ["0", "95.25%", "93.14%", "-2.11", "93.14%"]
     assert sweep["candidates"][1].model.digest[:12] in text
     for condition in (
-        "Model CPU 3000, 2 cores",
+        "Model CPU 3000, 2 cores, Linux 6; no GPU",
+        "onnxruntime 1.24.0, python 3.11.7",
+        "runtimes: onnxruntime",
+        "To ship: tolerance-0.2 in fp32 is at least 1.20 times as fast",
         "wasserstein, read at the activation, mean over the layers of a group; absolute R-Score; 640 images of 10 classes",
         "threads: 1",
         "400, in 20 rounds",
@@ -176,3 +180,35 @@ def test_a_pipe_or_line_break_in_a_reason_does_not_break_the_table(sweep):
     odd = first.model_copy(update={"engine": first.engine.model_copy(update={"reason": "a|b\nc"})})
     report(**sweep | {"candidates": (odd, *others)})
     assert "a\\|b c" in (sweep["folder"] / "report.md").read_text()
+
+
+def test_files_in_other_precisions_have_their_losses_and_gains(with_variants):
+    report(**with_variants)
+    folder, store = with_variants["folder"], with_variants["store"]
+    variant = with_variants["candidates"][1].variants[1]
+    assert (folder / "tolerance-0.2" / "model.int8-cpu.onnx").samefile(store.path(variant.onnx.file))
+    assert not (folder / "tolerance-0.2" / "model.int8-cpu.engine").exists()
+    assert (folder / "tolerance-0.2" / "model.fp16.engine").exists()
+    text = (folder / "report.md").read_text()
+    cells = ["85.00%", "-3.40", "0.0005", "1.60 (1.50 to 1.70)", "none"]
+    reason = "loses 12.30 points on the validation images, 2 are allowed"
+    assert row(text, "Precisions", "int8-cpu")[6:] == [*cells, reason]
+    assert row(text, "Precisions", "fp16")[9:] == ["not measured", "built, not executed", "-"]
+    assert row(text, "Latency", "int8-cpu")[:4] == ["1", "tolerance-0.2", "int8-cpu", "onnxruntime"]
+    assert "To ship: tolerance-0.2 in fp32" in text
+    assert row(text, "TensorRT engines", "fp16")[:3] == ["tolerance-0.2", "fp16", "built, not executed"]
+
+
+def test_predictions_stand_beside_what_was_measured(make_sweep, tmp_path):
+    sweep = make_sweep(tmp_path, "dense", "quick")
+    dense, quick = sweep["candidates"]
+    predicted = quick.model_copy(update={"plan": quick.plan.model_copy(update={"latency_ms": 0.38})})
+    costs = LayerCostRecord(
+        table=dense.model.weights, batch_size=1, threads=1, dense_ms=0.5, layers=3, points=30, machine=sweep["latency"].machine
+    )
+    report(**sweep | {"candidates": (dense, predicted), "layer_costs": costs})
+    text = (sweep["folder"] / "report.md").read_text()
+    assert row(text, "Predicted latency", "tolerance-0.2") == ["tolerance-0.2", "0.380", "0.400", "-5.0%"]
+    other = costs.model_copy(update={"threads": 2})
+    report(**sweep | {"candidates": (dense, predicted), "layer_costs": other})
+    assert "0.380" not in (sweep["folder"] / "report.md").read_text()  # nothing to compare with

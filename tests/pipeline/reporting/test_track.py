@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import mlflow_runs
 from pipeline import track as track_module
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError, StageError
@@ -31,7 +32,7 @@ def environment():
     """No tracking server of the person who runs the tests, and nothing left behind in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in track_module.SETTINGS.items():
+        for name, value in mlflow_runs.SETTINGS.items():
             patch.setenv(name, value)
         yield patch
 
@@ -53,7 +54,7 @@ def result(sweep):
 
 @pytest.fixture(scope="module")
 def tracked(result, sweep, output):
-    return track(result, CONFIG, output, sweep["store"])
+    return track(result, CONFIG, output, sweep["store"], "http://prefect/runs/flow-run/flow-1")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,7 @@ def test_one_parent_and_a_child_for_each_candidate(tracked, client, result, outp
 def test_the_parent_tells_whence_and_the_best(tracked, client, result):
     parent = client.get_run(tracked.parent_run_id)
     assert parent.data.tags["prefect.flow_run_id"] == "flow-1"
+    assert parent.data.tags["prefect.flow_run_url"] == "http://prefect/runs/flow-run/flow-1"
     assert parent.data.tags["fair_pruner.git_commit"] == "0123456789abcdef"
     assert parent.data.tags["fair_pruner.report_digest"] == result.digest
     assert parent.data.tags["mlflow.note.content"].startswith("tolerance-0.2 is 1.25 times as fast")
@@ -90,6 +92,7 @@ def test_the_parent_tells_whence_and_the_best(tracked, client, result):
     assert artifacts == {
         "report.json",
         "report.md",
+        "candidates.json",
         "pareto.png",
         "tod-curves.png",
         "depth-0.05.png",
@@ -182,10 +185,10 @@ def test_a_failure_in_the_middle_leaves_no_run_running_and_the_next_attempt_is_w
     config = TrackConfig(experiment="failing")
     real = track_module._log_model
 
-    def fail(client, experiment, run, candidate, store):
+    def fail(client, experiment, run, candidate, onnx, store):
         if candidate.name == "tolerance-0.2":
             raise MlflowException("disk full\nat line 7")
-        real(client, experiment, run, candidate, store)
+        real(client, experiment, run, candidate, onnx, store)
 
     with monkeypatch.context() as patch:
         patch.setattr(track_module, "_log_model", fail)
@@ -259,3 +262,11 @@ def test_processes_that_open_a_fresh_database_together_do_not_destroy_it(result,
     assert failures.empty(), failures.get()
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         assert database.execute("select count(*) from runs where status = 'FINISHED'").fetchone()[0] in (5, 10, 15)
+
+
+def test_a_rebuild_is_linked_to_its_source(tracked, client, result, sweep, output):
+    rebuilt = result.model_copy(update={"rebuilt_from": result.digest, "name": "digits-rebuilt"})
+    again = track(rebuilt, CONFIG, output, sweep["store"])
+    assert again.parent_run_id != tracked.parent_run_id
+    source = client.get_run(again.parent_run_id).data.tags["fair_pruner.source_run_id"]
+    assert client.get_run(source).data.tags["fair_pruner.report_digest"] == result.digest

@@ -1,0 +1,94 @@
+"""The second flow: new engines from the ONNX files of a finished run, for another TensorRT or another GPU."""
+
+from pathlib import Path
+
+from prefect import flow, runtime
+
+from flows.artifacts import show
+from flows.branch import executed
+from flows.environment import prepare_environment
+from flows.run_logs import run_logs
+from flows.sweep import flow_run_url, git_commit
+from flows.tasks import FlowRunner, benchmark_task, rebuild_task, report_task, track_task
+from pipeline.config import RunConfig, override_config
+from pipeline.errors import InputError
+from pipeline.exported import EngineRecord, OnnxRecord
+from pipeline.measurements import Candidate, RunReport
+from pipeline.saved_report import candidate_named, read_report, store_of
+from pipeline.variants import contestants
+
+
+def _run_name() -> str:
+    return f"rebuild {Path(str(runtime.flow_run.parameters['run'])).name}"
+
+
+@flow(name="rebuild_engine", flow_run_name=_run_name)
+@run_logs()
+def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple[str, ...] = ()) -> RunReport:
+    """Build the engines of a finished run anew, on this machine and with its TensorRT, verify, measure and log them.
+
+    Args:
+        run: Folder of the run, with its report.json; the store lies beside it.
+        candidates: Names of the candidates to rebuild; none: all of them. The dense model is always measured with them.
+        overrides: Settings that differ from the run's, such as engine.max_batch=32.
+    """
+    prepare_environment()
+    source, store = read_report(run), store_of(run)
+    config = override_config(source.config, overrides)
+    wanted = [candidate_named(source, name) for name in candidates] or list(source.candidates)
+    kept = [c for c in source.candidates if c is source.candidates[0] or c in wanted]
+    for candidate in kept:
+        for onnx in (candidate.onnx, *(variant.onnx for variant in candidate.variants)):
+            if not store.intact(onnx):
+                raise InputError(
+                    f"{onnx.file.path} of {candidate.name} is missing from the store or altered; run the sweep again"
+                )
+    runner = FlowRunner(run.resolve().parent)
+    rebuilt = tuple(_rebuilt(runner, config, candidate) for candidate in kept)
+    engines = [engine for c in rebuilt for engine in (c.engine, *(v.engine for v in c.variants)) if engine.file]
+    if not engines:
+        raise InputError(f"no engine can be built here: {rebuilt[0].engine.reason}")
+    ran = all(engine.status == "executed" for engine in engines)
+    runtimes = (*(("tensorrt",) if ran else ()), *(name for name in config.benchmark.runtimes if name != "tensorrt"))
+    latency = runner(
+        benchmark_task,
+        f"{len(rebuilt)} candidates",
+        contestants=contestants(rebuilt, runtimes),
+        config=config.benchmark,
+    )
+    name = f"{source.name}-rebuilt-{engines[0].library}-{engines[0].library_version}"
+    result = runner(
+        report_task,
+        name,
+        name=name,
+        folder=runner.output / name,
+        config=config.model_dump(mode="json"),
+        candidates=rebuilt,
+        latency=latency,
+        scores=source.scores,
+        plans=tuple(c.plan for c in rebuilt if c.plan),
+        layer_costs=None,
+        gate=config.gate,
+        flow_run_id=str(runtime.flow_run.id or ""),
+        git_commit=git_commit(),
+        rebuilt_from=source.digest,
+    )
+    tracked = None
+    if config.track.enabled:
+        url = flow_run_url()
+        tracked = runner(track_task, name, report=result, config=config.track, output=runner.output, flow_run_url=url)
+    show(result, tracked)
+    return result
+
+
+def _rebuilt(run: FlowRunner, config: RunConfig, candidate: Candidate) -> Candidate:
+    variants = tuple(
+        variant.model_copy(update={"engine": _engine(run, config, candidate.name, variant.onnx)})
+        for variant in candidate.variants
+    )
+    return candidate.model_copy(update={"engine": _engine(run, config, candidate.name, candidate.onnx), "variants": variants})
+
+
+def _engine(run: FlowRunner, config: RunConfig, name: str, onnx: OnnxRecord) -> EngineRecord:
+    about = f"{name} {onnx.precision}"
+    return executed(run, config, about, onnx, run(rebuild_task, about, onnx=onnx, config=config.engine))

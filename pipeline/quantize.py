@@ -1,0 +1,80 @@
+"""Stage: fp32 ONNX file -> the same network in lower precision, compared with the fp32 file."""
+
+import math
+from collections.abc import Iterator
+
+from fair_pruner.errors import first_line
+from pipeline.config import DataConfig, ExportConfig, QuantizeConfig
+from pipeline.data import Data, batches, load_data
+from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.exported import OnnxRecord, Precision
+from pipeline.half import to_half
+from pipeline.int8 import to_int8
+from pipeline.onnx_content import onnx_content
+from pipeline.parity import compare
+from pipeline.progress import progress
+from pipeline.records import CalibrationSet, timed
+from pipeline.runners import Images, open_file
+from pipeline.store import Store
+
+BATCH_SIZE = 16
+LEAVE_OUT = "leave that precision out of quantize.precisions"
+
+
+@timed
+def quantize(
+    onnx: OnnxRecord,
+    precision: Precision,
+    calibration: CalibrationSet,
+    data: DataConfig,
+    seed: int,
+    config: QuantizeConfig,
+    export: ExportConfig,
+    store: Store,
+) -> OnnxRecord:
+    """Write the network of an fp32 file in another precision; inputs, outputs and preprocessing stay as they are.
+
+    Equal inputs give equal bytes. int8 takes its ranges from up to `config.samples` images, evenly spread over the
+    calibration set; fp16 is only checked on them. Parity is that with the fp32 file, both in ONNX Runtime on the CPU, and has
+    no limit here: what a file loses is for its accuracy to tell. Raises InputError if `onnx` is not fp32, StageError if the
+    file cannot be converted or then gives logits that are not finite.
+    """
+    if onnx.precision != "fp32" or precision == "fp32":
+        raise InputError(f"a file in {onnx.precision} cannot be made {precision}; start with the fp32 file")
+    loaded, source = load_data(data, seed), store.path(onnx.file)
+    images = _images(loaded, calibration, config.samples, precision)
+    try:
+        if precision == "fp16":
+            proto = to_half(source, onnx.input_name, images)
+        else:
+            proto = to_int8(source, precision, onnx.input_name, images)
+    except (PipelineError, OSError):
+        raise
+    except Exception as error:  # the libraries' errors have no base of their own
+        raise _failure(f"the model cannot be converted to {precision}", error) from error
+    reference = open_file(source, "onnxruntime", onnx.input_name, onnx.output_name)
+    with store.writing(".onnx") as (path, file):
+        path.write_bytes(onnx_content(proto, onnx.preprocessing))
+        try:
+            follower = open_file(path, "onnxruntime", onnx.input_name, onnx.output_name)
+        except InputError as error:
+            raise _failure(f"ONNX Runtime does not load the model in {precision}", error.__cause__ or error) from error
+        parity = compare(reference, follower, loaded, export, f"quantize {precision}")
+        if not math.isfinite(parity.max_abs_diff):
+            raise StageError(f"the model in {precision} gives logits that are not finite; {LEAVE_OUT}")
+    made_from = (onnx.digest,) if precision == "fp16" else (onnx.digest, calibration.digest)
+    return onnx.model_copy(update={"parents": made_from, "file": file(), "precision": precision, "parity": parity})
+
+
+def _failure(what: str, cause: BaseException) -> StageError:
+    return StageError(f"{what}: {type(cause).__name__}: {first_line(cause)}; {LEAVE_OUT}")
+
+
+def _images(data: Data, calibration: CalibrationSet, samples: int, precision: str) -> Iterator[Images]:
+    """Every n-th image of the set, which lists one class after the other."""
+    indices = calibration.indices
+    count = min(samples, len(indices))
+    chosen = [indices[at * len(indices) // count] for at in range(count)]
+    steps = -(-count // BATCH_SIZE)
+    for images, _ in progress(batches(data.train, chosen, BATCH_SIZE), f"quantize {precision} · ranges", steps):
+        yield images.numpy()

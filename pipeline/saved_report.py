@@ -1,0 +1,63 @@
+"""A finished run, read back from its folder."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.errors import InputError
+from pipeline.measurements import Candidate, RunReport
+from pipeline.store import Store
+
+REPORT = "report.json"
+
+
+def read_report(folder: Path) -> RunReport:
+    """The report in a run's folder. Raises InputError if there is none, it is torn, or another version wrote it."""
+    file = folder / REPORT
+    if not file.is_file():
+        raise InputError(f"{folder} has no {REPORT}, so it is no finished run; give a run's folder, for example runs/digits")
+    return read_report_file(file)
+
+
+def read_report_file(file: Path) -> RunReport:
+    """A run's report.json, wherever it lies. Raises InputError if it is missing, torn, or another version wrote it.
+
+    What comes back has candidates and latencies, and none of a file that it does not hold.
+    """
+    if not file.is_file():
+        raise InputError(f"{file} is no file; give the {REPORT} of a run, for example runs/digits/{REPORT}")
+    try:
+        report = RunReport.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        what = error.errors()[0]
+        where = ".".join(map(str, what["loc"])) or "the file"
+        raise InputError(
+            f"{file} cannot be read: {where}: {what['msg']}; run again with this version to write it anew"
+        ) from error
+    flaw = _flaw(report)
+    if flaw:
+        raise InputError(f"{file} cannot be used: {flaw}; run again to write it anew")
+    return report
+
+
+def store_of(folder: Path) -> Store:
+    """The store that a run's files lie in, beside its folder."""
+    return Store(folder.resolve().parent / "store")
+
+
+def candidate_named(report: RunReport, name: str) -> Candidate:
+    """One candidate of a run. Raises InputError that lists what there is."""
+    for candidate in report.candidates:
+        if candidate.name == name:
+            return candidate
+    raise InputError(f"{report.name} has no candidate {name}; it has {', '.join(c.name for c in report.candidates)}")
+
+
+def _flaw(report: RunReport) -> str:
+    """Why a report is none, though it can be read; empty if it is one."""
+    held = {(c.name, onnx.precision) for c in report.candidates for onnx in (c.onnx, *(v.onnx for v in c.variants))}
+    measured = {(series.candidate, series.precision) for series in report.latency.series}
+    if not held or not measured:
+        return "it holds no candidates or no latencies"
+    unknown = [" ".join(file) for file in sorted(measured - held)]
+    return f"it has latencies of {', '.join(unknown)}, which it does not hold" if unknown else ""

@@ -1,0 +1,32 @@
+"""A candidate's files in other precisions: which there are, where each is of use, and what it loses."""
+
+from pipeline.exported import EngineRecord, OnnxRecord, Precision
+from pipeline.latency import Contestant, Runtime
+from pipeline.measurements import Candidate, EvalReport, Variant
+from pipeline.paired import paired
+from pipeline.store import Store
+
+# a runtime gains nothing from the others: ONNX Runtime's CPU kernels cast fp16 back and have none for symmetric int8
+OF_USE: dict[Runtime, frozenset[Precision]] = {
+    "onnxruntime": frozenset({"fp32", "int8-cpu"}),
+    "openvino": frozenset({"fp32", "int8-cpu"}),
+    "onnxruntime-cuda": frozenset({"fp32", "fp16"}),
+    "onnxruntime-tensorrt": frozenset({"fp32", "fp16", "int8-trt"}),
+    "tensorrt": frozenset({"fp32", "fp16", "int8-trt"}),
+}
+
+
+def variant(onnx: OnnxRecord, validation: EvalReport, fp32_validation: EvalReport, engine: EngineRecord, store: Store) -> Variant:
+    """One file in another precision, its predictions paired with those of the fp32 file."""
+    return Variant(onnx=onnx, validation=validation, against=paired(fp32_validation, validation, store), engine=engine)
+
+
+def contestants(candidates: tuple[Candidate, ...], runtimes: tuple[Runtime, ...]) -> tuple[Contestant, ...]:
+    """All files that are measured, runtime by runtime, the dense model's fp32 file first in each; engines where there are any."""
+    return tuple(
+        Contestant.of(candidate.name, onnx, candidate.model.macs, runtime, engine if runtime == "tensorrt" else None)
+        for runtime in runtimes
+        for candidate in candidates
+        for onnx, engine in ((candidate.onnx, candidate.engine), *((v.onnx, v.engine) for v in candidate.variants))
+        if onnx.precision in OF_USE[runtime] and (runtime != "tensorrt" or engine.file)
+    )
