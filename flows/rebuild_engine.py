@@ -53,7 +53,7 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
     latency = runner(
         benchmark_task,
         f"{len(rebuilt)} candidates",
-        contestants=contestants(rebuilt, runtimes),
+        contestants=contestants(rebuilt, runtimes, runner.store),
         config=config.benchmark,
     )
     name = f"{source.name}-rebuilt-{engines[0].library}-{engines[0].library_version}"

@@ -17,6 +17,7 @@ from flows.tasks import (
     dense_task,
     export_task,
     layer_costs_task,
+    register_task,
     report_task,
     track_task,
 )
@@ -54,7 +55,7 @@ def sweep(config: RunConfig) -> RunReport:
     latency = run(
         benchmark_task,
         f"{len(candidates)} candidates",
-        contestants=contestants(tuple(candidates), config.benchmark.runtimes),
+        contestants=contestants(tuple(candidates), config.benchmark.runtimes, run.store),
         config=config.benchmark,
     )
     settings = config.model_dump(mode="json")
@@ -77,6 +78,8 @@ def sweep(config: RunConfig) -> RunReport:
     if config.track.enabled:
         url = flow_run_url()
         tracked = run(track_task, config.name, report=result, config=config.track, output=run.output, flow_run_url=url)
+        if config.track.registry:
+            run(register_task, config.name, report=result, track=tracked, config=config.track, gate=config.gate)
     show(result, tracked)
     log.info("%d tasks, %d of them from the cache", run.finished, run.cached)
     return result

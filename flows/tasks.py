@@ -34,6 +34,7 @@ from pipeline.prune import prune
 from pipeline.quantize import quantize
 from pipeline.recalibrate import recalibrate
 from pipeline.records import Record, digest_of
+from pipeline.registry import register
 from pipeline.removal import fingerprint as score_fingerprint
 from pipeline.report import report
 from pipeline.score import score
@@ -114,6 +115,7 @@ rebuild_task = task(build_engine, name="build_engine", cache_policy=NO_CACHE)
 verify_engine_task = task(verify_engine, name="verify_engine", cache_policy=NO_CACHE)
 report_task = task(report, name="report", cache_policy=NO_CACHE)
 track_task = task(track, name="track", cache_policy=NO_CACHE)
+register_task = task(register, name="register", cache_policy=NO_CACHE)
 
 
 @dataclass

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.latency import Runtime
 from pipeline.sections import BatchSize, Section
 
-FileRuntime = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 Target = Literal["SM75", "SM80", "SM86", "SM89", "SM120", "SM121"]
 
 
@@ -43,11 +43,11 @@ class EngineConfig(Section):
 class BenchmarkConfig(Section):
     """The latency measurement on this machine, dense and candidates interleaved."""
 
-    runtimes: tuple[FileRuntime, ...] = Field(
+    runtimes: tuple[Runtime, ...] = Field(
         ("onnxruntime",),
         min_length=1,
-        description="What runs the files: onnxruntime and openvino on the CPU; onnxruntime-cuda, onnxruntime-tensorrt, tensorrt "
-        "on a GPU. Each is compared with the dense model in the same runtime.",
+        description="What runs the files: onnxruntime and openvino on the CPU, torch anywhere; onnxruntime-cuda, "
+        "onnxruntime-tensorrt and tensorrt on a GPU. Each is compared with the dense model in the same runtime.",
     )
     batch_sizes: tuple[BatchSize, ...] = Field((1, 8), min_length=1, description="Measured one after another.")
     threads: int = Field(1, ge=1, le=256, description="Threads of the runtime.")

@@ -35,9 +35,12 @@ def complete(schema: dict[str, Any]) -> None:
     """Say in a section's schema what Prefect's pages look for and pydantic leaves out.
 
     `position`: a database need not keep the order of the fields. `allOf`: the older pages pass on no bounds that stand in the
-    field itself, and would send a value out of them to the server, which refuses it in a message that vanishes.
+    field itself, and would find nothing wrong with a value out of them. A null's title: what the button for it says.
     """
     for position, field in enumerate(schema.get("properties", {}).values()):
         field["position"] = position
+        for alternative in field.get("anyOf", ()):
+            if alternative.get("type") == "null":
+                alternative["title"] = "not set"
         if bounds := {name: field[name] for name in BOUNDS if name in field}:
             field["allOf"] = [bounds]

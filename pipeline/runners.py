@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.records import ModelRecord
     from pipeline.store import Store
 
+MODEL_RECORD = ".model.json"  # the ending of a ModelRecord that lies in the store, beside its weights
 Images = NDArray[np.float32]  # (n, C, H, W), normalised
 Logits = NDArray[np.float32]  # (n, K)
 
@@ -58,12 +59,18 @@ def open_runner(record: "ModelRecord | OnnxRecord", store: "Store") -> Runner:
 
 
 def open_file(path: Path, runtime: "Runtime", input_name: str, output_name: str, threads: int = 0) -> Runner:
-    """A file in a runtime: ONNX, or an engine for `tensorrt`. `threads` 0: as many as there are cores.
+    """A file in a runtime: ONNX, an engine for `tensorrt`, a ModelRecord in its store for `torch`.
+
+    `threads` 0: as many as there are cores.
 
     Raises InputError if the runtime is not installed or cannot run here (no GPU), or the file does not load; StageError if
     the runtime would run it elsewhere than asked (a provider's silent fallback).
     """
     if runtime == "torch":
+        if path.name.endswith(MODEL_RECORD):
+            from pipeline.torch_runner import open_model
+
+            return open_model(path, threads)
         raise InputError(f"torch does not run {path.name}; choose a runtime that reads ONNX files, for example onnxruntime")
     if runtime == "openvino":
         from pipeline.openvino_runner import OpenVinoRunner

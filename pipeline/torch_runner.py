@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,18 @@ from pipeline.runners import Images, Logits, Timings, time_on_cpu
 
 if TYPE_CHECKING:
     from pipeline.latency import Runtime
+
+
+def open_model(path: Path, threads: int) -> "TorchRunner":
+    """The network of a ModelRecord that lies in its store, on the GPU if there is one."""
+    from pipeline.models import device, load_model
+    from pipeline.records import ModelRecord
+    from pipeline.store import Store
+
+    if threads:
+        torch.set_num_threads(threads)
+    record = ModelRecord.model_validate_json(path.read_bytes())
+    return TorchRunner(load_model(record, Store(path.parent)), device())
 
 
 class TorchRunner:

@@ -1,9 +1,12 @@
 """A candidate's files in other precisions: which there are, where each is of use, and what it loses."""
 
+from collections.abc import Iterator
+
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.latency import Contestant, Runtime
 from pipeline.measurements import Candidate, EvalReport, Variant
 from pipeline.paired import paired
+from pipeline.runners import MODEL_RECORD
 from pipeline.store import Store
 
 # a runtime gains nothing from the others: ONNX Runtime's CPU kernels cast fp16 back and have none for symmetric int8
@@ -21,12 +24,34 @@ def variant(onnx: OnnxRecord, validation: EvalReport, fp32_validation: EvalRepor
     return Variant(onnx=onnx, validation=validation, against=paired(fp32_validation, validation, store), engine=engine)
 
 
-def contestants(candidates: tuple[Candidate, ...], runtimes: tuple[Runtime, ...]) -> tuple[Contestant, ...]:
-    """All files that are measured, runtime by runtime, the dense model's fp32 file first in each; engines where there are any."""
+def contestants(candidates: tuple[Candidate, ...], runtimes: tuple[Runtime, ...], store: Store) -> tuple[Contestant, ...]:
+    """All that is measured, runtime by runtime, the dense model's fp32 file first in each; engines where there are any.
+
+    torch runs the models themselves.
+    """
     return tuple(
-        Contestant.of(candidate.name, onnx, candidate.model.macs, runtime, engine if runtime == "tensorrt" else None)
+        contestant
         for runtime in runtimes
         for candidate in candidates
-        for onnx, engine in ((candidate.onnx, candidate.engine), *((v.onnx, v.engine) for v in candidate.variants))
-        if onnx.precision in OF_USE[runtime] and (runtime != "tensorrt" or engine.file)
+        for contestant in ((_model(candidate, store),) if runtime == "torch" else _files(candidate, runtime))
+    )
+
+
+def _files(candidate: Candidate, runtime: Runtime) -> Iterator[Contestant]:
+    for onnx, engine in ((candidate.onnx, candidate.engine), *((v.onnx, v.engine) for v in candidate.variants)):
+        if onnx.precision in OF_USE[runtime] and (runtime != "tensorrt" or engine.file):
+            yield Contestant.of(candidate.name, onnx, candidate.model.macs, runtime, engine if runtime == "tensorrt" else None)
+
+
+def _model(candidate: Candidate, store: Store) -> Contestant:
+    model, onnx = candidate.model, candidate.onnx
+    return Contestant(
+        name=candidate.name,
+        runtime="torch",
+        subject=model.digest,
+        file=store.put(model.model_dump_json().encode(), MODEL_RECORD),
+        input_name=onnx.input_name,
+        output_name=onnx.output_name,
+        input_shape=onnx.input_shape,
+        macs=model.macs,
     )

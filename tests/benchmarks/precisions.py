@@ -1,10 +1,10 @@
 """Every precision in every runtime that this machine has: python tests/benchmarks/precisions.py [--only a,b] [--output FOLDER]
 
 The dense model and one candidate of three networks go through the product's own stages: digits (trained here), ResNet-20 on
-Fashion-MNIST (trained weights in tests/data, fine-tuned after the cut), and torchvision's ResNet-18 at 224x224, random weights,
+Fashion-MNIST (trained weights in tests/data, recalibrated after the cut), and torchvision's ResNet-18 at 224x224, random weights,
 of which only bytes and speed say anything. All files are then measured in ONNX Runtime and OpenVINO on the CPU (also those that
 a sweep leaves out, because their runtime gains nothing from them), and engines are built. The table in Markdown goes to stdout.
-Needs a machine with nothing else to do, pip install fair-pruner[cpu,openvino,rtx], Debian's dataset-fashion-mnist, half an hour.
+Needs a machine with nothing else to do, pip install fair-pruner[cpu,openvino,rtx], and Debian's dataset-fashion-mnist.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CHANGES = {
     "digits": (ROOT / "deploy/configs/digits.yaml", ("allocate.tolerances=[0.4]", "benchmark.batch_sizes=[1]")),
     "fashion_mnist_resnet20": (
         ROOT / "deploy/configs/fashion_mnist_resnet20.yaml",
-        (f"model.checkpoint={WEIGHTS}", "allocate.tolerances=[0.3]", "benchmark.batch_sizes=[1]"),
+        (f"model.checkpoint={WEIGHTS}", "allocate.tolerances=[0.3]", "finetune.epochs=0", "benchmark.batch_sizes=[1]"),
     ),
     "resnet18": (
         ROOT / "deploy/configs/digits.yaml",

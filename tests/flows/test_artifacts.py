@@ -21,7 +21,7 @@ from flows import progress_artifact as progress_module
 from flows.artifact_calls import artifact_key
 from flows.artifacts import show
 from flows.progress_artifact import progress_artifact
-from flows.sweep import sweep
+from flows.sweep import flow_run_url, sweep
 from pipeline.headline import headline
 from pipeline.measurements import RunReport, TrackRecord
 from pipeline.progress import observer, progress
@@ -132,6 +132,15 @@ def test_candidates_that_were_logged_are_linked(
         assert f"]({link}" in summary
     else:
         assert f"`mlflow server --backend-store-uri {uri}`" in summary
+
+
+def test_a_run_knows_its_page() -> None:
+    @flow
+    def page() -> tuple[str, str]:
+        return flow_run_url(), str(runtime.flow_run.id)
+
+    url, flow_run_id = page()
+    assert re.fullmatch(rf"http://\S+/runs/flow-run/{flow_run_id}", url)
 
 
 def test_a_server_that_is_gone_fails_no_run(

@@ -107,7 +107,7 @@ def refused(result: Result, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--runtime", "tflite"), "--runtime tflite is refused: Input should be 'onnxruntime', 'onnxruntime-cuda'"),
+        (("--runtime", "tflite"), "--runtime tflite is refused: Input should be 'torch', 'onnxruntime'"),
         (("--batch", 0), "--batch 0 is refused: Input should be greater than or equal to 1"),
         (("--rounds", 4), "--rounds 4 is refused: Input should be greater than or equal to 5"),
         (("--min-seconds", 0), "--min-seconds 0.0 is refused: Input should be greater than or equal to 0.05"),

@@ -35,9 +35,7 @@ def output(tmp_path: Path, client: SyncPrefectClient) -> Iterator[Path]:
     client.delete_work_pool(POOL)
 
 
-def test_every_deployment_imports_its_flow_and_starts_with_settings_that_are_valid(
-    output: Path, client: SyncPrefectClient
-) -> None:
+def test_every_deployment_imports_its_flow_and_starts_with_valid_settings(output: Path, client: SyncPrefectClient) -> None:
     for name in NAMES:
         deployment = client.read_deployment_by_name(name)
         flow = load_flow_from_entrypoint(str(deployment.entrypoint), use_placeholder_flow=False)

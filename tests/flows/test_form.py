@@ -119,7 +119,7 @@ def changed(**values: Any) -> dict[str, Any]:
             "config.allocate.budgets[0].macs",
             "1.5 is not valid under any",
         ),
-        ({"benchmark__runtimes": ["torch"]}, "config.benchmark.runtimes[0]", "'torch' is not one of"),
+        ({"benchmark__runtimes": ["tflite"]}, "config.benchmark.runtimes[0]", "'tflite' is not one of"),
         ({"gate__min_speedup": 0.5}, "config.gate.min_speedup", "0.5 is less than the minimum of 1"),
         ({"name": "../outside"}, "config.name", "'../outside' does not match"),
     ],

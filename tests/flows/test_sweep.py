@@ -98,7 +98,8 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(finished: tu
 def test_every_precision_is_made_measured_and_judged(tmp_path: Path) -> None:
     precisions = ("fp16", "int8-cpu", "int8-trt")
     settings = {"allocate": {"tolerances": [0.5]}, "quantize": {"precisions": precisions, "samples": 40}}
-    config = tiny(tmp_path / "runs", **settings, layer_costs={"enabled": True, "points": 2})
+    benchmark = {"runtimes": ["onnxruntime", "torch"], "batch_sizes": [1], "rounds": 5, "min_seconds": 0.05, "warmup_seconds": 0}
+    config = tiny(tmp_path / "runs", **settings, benchmark=benchmark, layer_costs={"enabled": True, "points": 2})
     report = sweep(config)
     pruned = report.candidates[-1]
     for candidate in report.candidates:
@@ -109,8 +110,10 @@ def test_every_precision_is_made_measured_and_judged(tmp_path: Path) -> None:
             assert variant.against.samples == candidate.onnx_validation.samples
             assert (config.output / "tiny" / candidate.name / f"model.{variant.onnx.precision}.onnx").is_file()
         assert candidate.variants[1].engine.status == "skipped"
-    measured = {(series.candidate, series.precision) for series in report.latency.series}
-    assert measured == {(name, precision) for name in ("dense", "tolerance-0.5") for precision in ("fp32", "int8-cpu")}
+    measured = {(series.candidate, series.precision, series.runtime) for series in report.latency.series}
+    files = (("fp32", "onnxruntime"), ("int8-cpu", "onnxruntime"), ("fp32", "torch"))
+    assert measured == {(name, *file) for name in ("dense", "tolerance-0.5") for file in files}
+    assert [series.verdict for series in report.latency.series].count("reference") == 2
     assert report.recommendation.candidate or report.recommendation.refused
     assert report.layer_costs
     assert pruned.plan.latency_ms < report.layer_costs.dense_ms

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from pipeline import latency_statistics as stage
 from pipeline.errors import StageError
 from pipeline.latency import Contestant, LatencySeries
-from pipeline.latency_statistics import Interval, Measured, fp32_of, pooled_medians, reference_of, speedup, summarise, verdict
+from pipeline.latency_statistics import (
+    Interval,
+    Measured,
+    fp32_of,
+    pooled_medians,
+    reference_of,
+    speedup,
+    summarise,
+    tail_percent,
+    verdict,
+)
 from pipeline.records import FileRef
 
 Runs = np.ndarray
@@ -85,7 +95,8 @@ def test_the_intervals_are_those_of_scipys_bootstrap() -> None:
     def pooled(which: Runs) -> float:
         return float(np.median(candidate[which.astype(int)]))
 
-    how = {"method": "percentile", "n_resamples": 2000, "rng": np.random.default_rng(7)}
+    level = 1 - 2 * tail_percent(20) / 100
+    how = {"method": "percentile", "n_resamples": 2000, "confidence_level": level, "rng": np.random.default_rng(7)}
     for data, statistic, low, high in (
         (ratios, np.median, series.speedup_low, series.speedup_high),
         (np.arange(20), pooled, series.p50_low_ms, series.p50_high_ms),
@@ -94,6 +105,15 @@ def test_the_intervals_are_those_of_scipys_bootstrap() -> None:
         width = oracle.high - oracle.low
         assert low == pytest.approx(oracle.low, abs=0.2 * width)
         assert high == pytest.approx(oracle.high, abs=0.2 * width)
+
+
+def test_few_rounds_widen_the_interval_and_many_leave_it_as_it_is() -> None:
+    from scipy.stats import norm, t
+
+    for rounds in (5, 20, 1000):
+        assert tail_percent(rounds) == pytest.approx(100 * norm.cdf(-np.sqrt(rounds / (rounds - 1)) * t.ppf(0.975, rounds - 1)))
+    assert tail_percent(5) < tail_percent(20) < tail_percent(1000) < 2.5
+    assert tail_percent(10**7) == pytest.approx(2.5, rel=1e-5)
 
 
 def test_a_ratio_within_the_round_takes_the_shared_drift_out() -> None:

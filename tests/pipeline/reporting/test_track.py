@@ -1,6 +1,7 @@
 """Tracking in a real MLflow over SQLite, made once for the module: creating its tables takes seconds."""
 
 import hashlib
+import json
 import logging
 import multiprocessing
 import os
@@ -88,6 +89,7 @@ def test_the_parent_tells_whence_and_the_best(tracked, client, result):
     assert parent.data.params == {"name": "digits", "seed": "0"}
     assert parent.data.metrics["best_speedup"] == 1.25
     assert parent.data.metrics["candidates_faster"] == 2
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "candidates.json", "type": "table"}]
     artifacts = {file.path for file in client.list_artifacts(tracked.parent_run_id)}
     assert artifacts == {
         "report.json",
