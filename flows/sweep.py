@@ -74,13 +74,14 @@ def sweep(config: RunConfig) -> RunReport:
         flow_run_id=str(runtime.flow_run.id or ""),
         git_commit=git_commit(),
     )
-    tracked = None
+    tracked, remarks = None, list[str]()
     if config.track.enabled:
         url = flow_run_url()
         tracked = run(track_task, config.name, report=result, config=config.track, output=run.output, flow_run_url=url)
         if config.track.registry:
-            run(register_task, config.name, report=result, track=tracked, config=config.track, gate=config.gate)
-    show(result, tracked)
+            record = run(register_task, config.name, report=result, track=tracked, config=config.track, gate=config.gate)
+            remarks = [f"{record.reason}."] if record.version else []
+    show(result, tracked, *remarks)
     log.info("%d tasks, %d of them from the cache", run.finished, run.cached)
     return result
 

@@ -155,7 +155,7 @@ class AllocateConfig(Section):
     @field_validator("tolerances")
     @classmethod
     def _unique(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(sorted({round(value, 6) for value in values}))  # 0.1 + 0.2 is not quite 0.3, and it names folders
+        return tuple(sorted({round(value, 12) for value in values}))  # 0.1 + 0.2 is not quite 0.3, and it names folders
 
     @field_validator("budgets")
     @classmethod

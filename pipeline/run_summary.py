@@ -26,7 +26,7 @@ def run_summary(report: RunReport, *remarks: str) -> str:
         f"# {report.name}",
         f"**{headline(report)}**",
         _capitalised(recommendation(report)),
-        *remarks,
+        *map(_capitalised, remarks),
         section("Candidates", note, tuple(rows[0]), (tuple(row.values()) for row in rows)),
         _refused(report),
         "\n".join(("## Conditions of the measurement", "", *(f"- {line}" for line in conditions(report.latency)))),

@@ -101,7 +101,7 @@ BAD_INPUT: dict[str, tuple[Change, str]] = {
     ),
     "latency budget of nothing": (
         lambda _: {"allocate": {"budgets": [{"latency_ms": 0}]}},
-        "latency_ms = 0 is refused: Input should be greater than",
+        "latency_ms = 0 is refused: Input should be greater than or equal to 0.001",
     ),
     "unwritable output": (lambda folder: {"output": occupied(folder / "taken") + "/runs"}, "cannot write in"),
     "nothing to cut": (

@@ -49,7 +49,6 @@ def test_every_deployment_imports_its_flow_and_starts_with_valid_settings(output
 def test_the_form_starts_with_the_digits_and_writes_to_the_folder(output: Path, client: SyncPrefectClient) -> None:
     digits = load_config(DEPLOY / "configs" / "digits.yaml").model_copy(update={"output": output})
     settings = client.read_deployment_by_name("sweep/sweep").parameters["config"]
-    assert RunConfig.model_validate(settings) == digits
     assert settings == digits.model_dump(mode="json")  # every field has a value, none is left to the form
     assert client.read_deployment_by_name("rebuild_engine/rebuild-engine").parameters == {"run": str(output / digits.name)}
 
@@ -117,7 +116,7 @@ def test_prefect_yaml_says_the_same(tmp_path: Path) -> None:
     assert written["pull"] == []
 
     def settings(parameters: dict[str, Any]) -> dict[str, Any]:
-        return {key: RunConfig.model_validate(value) if key == "config" else value for key, value in parameters.items()}
+        return {key: RunConfig.model_validate(value).model_dump() if key == "config" else value for key, value in parameters.items()}
 
     for one, other in zip(written["deployments"], deployments(tmp_path / "runs"), strict=True):
         assert (one["name"], one["entrypoint"], one["work_pool"]["name"]) == (other.name, other.entrypoint, POOL)

@@ -53,12 +53,12 @@ def test_a_row_a_measured_file_in_the_order_of_the_measurement(with_files):
 
 
 def test_the_summary_says_what_to_ship_and_why(make_report):
-    text = run_summary(make_report("dense", "not_faster", "quick"), "Registered as digits, version 3.")
+    text = run_summary(make_report("dense", "not_faster", "quick"), "version 3 of digits has become champion.")
     heading, finding, shipped, remark, *_ = text.split("\n\n")
     assert heading == "# digits"
     assert finding.startswith("**tolerance-0.2 is 1.25 times as fast as the dense model")
     assert shipped.startswith("To ship: tolerance-0.2 in fp32 is at least 1.20 times as fast")
-    assert remark == "Registered as digits, version 3."
+    assert remark == "Version 3 of digits has become champion."
     assert "## Not recommended\n\n- tolerance-0.05 fp32: not faster: 1.02 [0.97, 1.06]" in text
     assert "- machine: Model CPU 3000, 2 cores" in text
     assert "/digits/report.md`" in text
