@@ -37,7 +37,6 @@ DIGITS: dict[str, Any] = {  # deploy/configs/digits.yaml, which is no part of an
     "allocate": {"tolerances": [0.1, 0.2, 0.4, 0.6], "round_to": 16},
     "finetune": {"epochs": 15, "batch_size": 64, "lr": 0.02, "crop_padding": 1},
     "benchmark": {"min_seconds": 1.0},
-    "benchmark": {"min_seconds": 1.0},
 }
 IN_A_PROCESS = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 

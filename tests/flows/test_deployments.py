@@ -116,7 +116,8 @@ def test_prefect_yaml_says_the_same(tmp_path: Path) -> None:
     assert written["pull"] == []
 
     def settings(parameters: dict[str, Any]) -> dict[str, Any]:
-        return {key: RunConfig.model_validate(value).model_dump() if key == "config" else value for key, value in parameters.items()}
+        configs = {key: RunConfig.model_validate(value).model_dump() for key, value in parameters.items() if key == "config"}
+        return parameters | configs
 
     for one, other in zip(written["deployments"], deployments(tmp_path / "runs"), strict=True):
         assert (one["name"], one["entrypoint"], one["work_pool"]["name"]) == (other.name, other.entrypoint, POOL)
