@@ -107,7 +107,7 @@ def _apply_pool(client: SyncPrefectClient, working_dir: Path, limit: int) -> Non
 
 
 def _apply_deployment(client: SyncPrefectClient, deployment: Deployment) -> None:
-    form = {
+    form: dict[str, Any] = {
         "entrypoint": deployment.entrypoint,
         "description": deployment.flow.description,
         "work_pool_name": POOL,
