@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline.candidate_files import candidate_files
 from pipeline.config import GateConfig
 from pipeline.curve_figure import CURVES, curves_figure
 from pipeline.errors import InputError
@@ -79,7 +80,7 @@ def report(
         if candidate.plan:
             images[f"depth-{candidate.name.removeprefix('tolerance-')}.png"] = depth_figure(candidate.plan, name)
     text = report_text(result, tuple(images))
-    files = {candidate.name: _files(candidate, store) for candidate in candidates}
+    files = {c.name: {name: store.path(ref) for name, ref in candidate_files(c).items()} for c in candidates}
     make_folder(folder)
     for candidate_name in files:
         _check_free(folder / candidate_name)
@@ -102,25 +103,6 @@ def _lineage(candidates: tuple[Candidate, ...], latency: LatencyReport, scores: 
         variants = [record for variant in c.variants for record in (variant.onnx, variant.validation, variant.engine)]
         records += [record for record in (c.plan, c.model, c.onnx, c.engine, *evaluations, *variants) if record]
     return tuple(dict.fromkeys(record.digest for record in (scores, *records, latency)))
-
-
-def _files(candidate: Candidate, store: Store) -> dict[str, Path]:
-    """The store's files of a candidate under the names that people expect."""
-    refs = {
-        "model.onnx": candidate.onnx.file,
-        "model.safetensors": candidate.model.weights,
-        "plan.json": candidate.plan.plan if candidate.plan else None,
-        "model.engine": candidate.engine.file,
-        "model.engine.log": candidate.engine.log,
-    }
-    for variant in candidate.variants:
-        name = f"model.{variant.onnx.precision}"
-        refs |= {
-            f"{name}.onnx": variant.onnx.file,
-            f"{name}.engine": variant.engine.file,
-            f"{name}.engine.log": variant.engine.log,
-        }
-    return {name: store.path(ref) for name, ref in refs.items() if ref}
 
 
 def _check_free(folder: Path) -> None:

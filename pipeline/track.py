@@ -4,12 +4,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.candidate_files import candidate_files
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
 from pipeline.measurements import Candidate, RunReport, TrackRecord
 from pipeline.mlflow_runs import Experiment, log_values, open_experiment, together
-from pipeline.records import FileRef, timed
+from pipeline.records import timed
 from pipeline.run_summary import candidate_rows
 from pipeline.store import Store
 from pipeline.track_values import (
@@ -24,6 +25,8 @@ from pipeline.track_values import (
 )
 
 TABLE = "candidates.json"
+
+LEFT_OUT = ("model.onnx", "model.safetensors")  # the one is logged as a model, the other stays in the store
 
 
 @timed
@@ -100,19 +103,13 @@ def _report_files(folder: Path) -> list[Path]:
 
 def _log_files(client: Any, run: str, candidate: Candidate, store: Store) -> None:
     """Plan, engines and the files in other precisions, under the names they have in the report's folder."""
-    files: dict[str, FileRef | None] = {
-        "plan.json": candidate.plan.plan if candidate.plan else None,
-        "model.engine": candidate.engine.file,
-    }
-    for variant in candidate.variants:
-        name = f"model.{variant.onnx.precision}"
-        files |= {f"{name}.onnx": variant.onnx.file, f"{name}.engine": variant.engine.file}
     with tempfile.TemporaryDirectory() as folder:
-        for name, ref in files.items():
-            if ref:
-                link = Path(folder, name)
-                link.symlink_to(store.path(ref).resolve())
-                client.log_artifact(run, str(link))
+        for name, ref in candidate_files(candidate).items():
+            if name in LEFT_OUT or name.endswith(".log"):
+                continue
+            link = Path(folder, name)
+            link.symlink_to(store.path(ref).resolve())
+            client.log_artifact(run, str(link))
 
 
 def _models(report: RunReport, candidate: Candidate) -> list[OnnxRecord]:

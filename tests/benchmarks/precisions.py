@@ -7,7 +7,6 @@ a sweep leaves out, because their runtime gains nothing from them), and engines 
 Needs a machine with nothing else to do, pip install fair-pruner[cpu,openvino,rtx], and Debian's dataset-fashion-mnist.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,9 @@ from typing import NamedTuple
 from flows.environment import prepare_environment
 
 prepare_environment()
+
+from arguments import chosen  # noqa: E402
+from trained import WEIGHTS  # noqa: E402
 
 from flows.branch import branch, measured  # noqa: E402
 from flows.sweep import prepare  # noqa: E402
@@ -30,7 +32,6 @@ from pipeline.measurements import Candidate, PairedTest  # noqa: E402
 from pipeline.preflight import preflight  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "tests" / "data" / "fashion_mnist_resnet20.safetensors"
 CPU_RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 CHANGES = {
     "digits": (ROOT / "deploy/configs/digits.yaml", ("allocate.tolerances=[0.4]", "benchmark.batch_sizes=[1]")),
@@ -118,16 +119,11 @@ def cell(series: LatencySeries) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(CHANGES), help=f"some of {', '.join(CHANGES)}, with commas between")
-    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder that keeps all files; default: runs")
-    arguments = parser.parse_args()
-    if unknown := sorted(set(arguments.only.split(",")) - CHANGES.keys()):
-        parser.error(f"there is no model {unknown[0]}; choose from {', '.join(CHANGES)}")
+    wanted, output = chosen(__doc__, CHANGES)
     rows, latency = [], None
-    for name in arguments.only.split(","):
+    for name in wanted:
         path, changes = CHANGES[name]
-        config = load_config(path, (*changes, f"output={arguments.output}", "benchmark.min_seconds=3"))
+        config = load_config(path, (*changes, f"output={output}", "benchmark.min_seconds=3"))
         run = DirectRunner(config.output)
         files = [file for candidate in candidates_of(config, run) for file in files_of(candidate)]
         everything = tuple(

@@ -6,12 +6,14 @@ with the latency that the layer costs predict. Nothing is fine-tuned: this is ab
 to do, and Debian's dataset-fashion-mnist.
 """
 
-import argparse
 from pathlib import Path
 
 from flows.environment import prepare_environment
 
 prepare_environment()
+
+from arguments import chosen  # noqa: E402
+from trained import WEIGHTS  # noqa: E402
 
 from flows.sweep import Start, prepare  # noqa: E402
 from flows.tasks import DirectRunner, export_task, prune_task, recalibrate_task  # noqa: E402
@@ -23,7 +25,6 @@ from pipeline.preflight import preflight  # noqa: E402
 from pipeline.records import PlanRecord  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "tests" / "data" / "fashion_mnist_resnet20.safetensors"
 WAYS = ("1", "8", "16", "auto")
 COMMON = ("layer_costs.enabled=true", "benchmark.batch_sizes=[1]", "benchmark.min_seconds=3")
 CONFIGS = {
@@ -90,17 +91,12 @@ def compared(config: RunConfig, name: str) -> tuple[list[str], LatencyReport]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(CONFIGS), help=f"some of {', '.join(CONFIGS)}, with commas between")
-    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder that keeps all files; default: runs")
-    arguments = parser.parse_args()
-    if unknown := sorted(set(arguments.only.split(",")) - CONFIGS.keys()):
-        parser.error(f"there is no network {unknown[0]}; choose from {', '.join(CONFIGS)}")
+    wanted, output = chosen(__doc__, CONFIGS)
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")  # noqa: T201
     latency = None
-    for name in arguments.only.split(","):
+    for name in wanted:
         file, changes = CONFIGS[name]
-        config = load_config(ROOT / "deploy" / "configs" / file, (*COMMON, *changes, f"output={arguments.output}"))
+        config = load_config(ROOT / "deploy" / "configs" / file, (*COMMON, *changes, f"output={output}"))
         rows, latency = compared(config, name)
         print(*rows, sep="\n", flush=True)  # noqa: T201
     if latency:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
@@ -18,6 +19,13 @@ def prefect_server() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),  # closing a flow waits a second for it
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    """Talks to that server."""
+    with get_client(sync_client=True) as client:
+        yield client
 
 
 def tiny(output: Path, **changes: object) -> RunConfig:

@@ -93,15 +93,16 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_measured(
     output = tmp_path / "new.json"
     result = bench(folder / "first.onnx", *QUICK, "--against", changed(folder, change), "--json", output)
     (folder / "changed.json").unlink()
-    refused(result, message)
+    assert message in refused(result)
     assert not output.exists()
 
 
-def refused(result: Result, message: str) -> None:
+def refused(result: Result) -> str:
+    """The one sentence of a command that exits with 2."""
     assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
     assert result.stderr.startswith("fair-pruner: ")
     assert result.stderr.count("\n") == 1
+    return result.stderr
 
 
 @pytest.mark.parametrize(
@@ -120,30 +121,32 @@ def test_a_bad_option_is_one_sentence_and_exit_code_2(
     options: tuple[object, ...], message: str, measured: tuple[Path, Result]
 ) -> None:
     folder, _ = measured
-    refused(bench(folder / "first.onnx", *options), message)
+    assert message in refused(bench(folder / "first.onnx", *options))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_what_only_a_gpu_runs_is_refused_without_one(measured: tuple[Path, Result]) -> None:
     folder, _ = measured
-    refused(bench(folder / "first.onnx", "--runtime", "tensorrt"), "no GPU on this machine: engines are built here, not executed")
-    refused(bench(folder / "first.onnx", "--runtime", "onnxruntime-cuda"), "CUDAExecutionProvider")
+    assert "no GPU on this machine: engines are built here, not executed" in refused(
+        bench(folder / "first.onnx", "--runtime", "tensorrt")
+    )
+    assert "CUDAExecutionProvider" in refused(bench(folder / "first.onnx", "--runtime", "onnxruntime-cuda"))
 
 
 def test_bad_files_are_refused(tmp_path: Path, measured: tuple[Path, Result]) -> None:
     folder, _ = measured
     output = tmp_path / "report.json"
-    refused(bench(tmp_path / "none.onnx", "--json", output), "none.onnx does not exist")
+    assert "none.onnx does not exist" in refused(bench(tmp_path / "none.onnx", "--json", output))
     fixed = classifier(tmp_path / "fixed.onnx", batch=2)
-    refused(bench(folder / "first.onnx", fixed, "--json", output), "fixed.onnx takes batches of 2 alone, --batch is 1")
+    assert "fixed.onnx takes batches of 2 alone, --batch is 1" in refused(bench(folder / "first.onnx", fixed, "--json", output))
     wide = classifier(tmp_path / "wide.onnx", image=(1, 8, 9))
-    refused(bench(folder / "first.onnx", wide, "--json", output), "compare files that take the same images")
+    assert "compare files that take the same images" in refused(bench(folder / "first.onnx", wide, "--json", output))
     assert not output.exists()
 
 
 def test_a_report_that_cannot_be_written_is_told_before_the_measurement(measured: tuple[Path, Result]) -> None:
     folder, _ = measured
-    refused(bench(folder / "first.onnx", "--json", folder), "is a folder; give the path of a JSON file to write")
+    assert "is a folder; give the path of a JSON file to write" in refused(bench(folder / "first.onnx", "--json", folder))
 
 
 def test_the_command_measures_without_torch(measured: tuple[Path, Result]) -> None:

@@ -4,12 +4,11 @@ What its pages can show follows from their source: they choose an input by `type
 JSON type of the value alone, and show a constant as unchangeable.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.utilities.callables import parameter_schema
@@ -74,12 +73,6 @@ def test_every_number_has_bounds_where_both_kinds_of_page_look() -> None:
             if each.get("type") in ("integer", "number") and "enum" not in each:
                 assert {"minimum", "maximum"} <= each.keys(), where
         assert field.get("allOf", [{}]) == [{name: field[name] for name in BOUNDS if name in field}], where
-
-
-@pytest.fixture(scope="module")
-def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

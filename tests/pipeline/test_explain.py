@@ -93,8 +93,8 @@ def test_the_reason_is_one_sentence(config: AllocateConfig, r_scores: tuple[floa
 
 
 def test_numbers_that_differ_little_are_told_apart() -> None:
-    config = AllocateConfig(tolerances=(0.399999,))
-    assert explained(config, ALIKE) == ["the next deeper cut, 5 of 8, would have ToD 0.4 > 0.399999"]
+    config = AllocateConfig(tolerances=(0.39999999,))
+    assert explained(config, ALIKE) == ["the next deeper cut, 5 of 8, would have ToD 0.4 > 0.39999999"]
 
 
 def test_masses_caps_and_correlation_of_each_group() -> None:
