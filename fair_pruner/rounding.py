@@ -10,6 +10,7 @@ from fair_pruner.types import GroupPlan, PruningPlan, Rule
 Latency = Callable[[PruningPlan], float]  # predicted milliseconds of the model once a plan is carried out
 
 MULTIPLES = (1, 2, 4, 8, 16, 32)
+WORTH_MIXING = 0.97  # predictions are wrong by a few percent: a mixture of multiples must be predicted faster by more than that
 
 
 def choose_multiples(
@@ -19,19 +20,20 @@ def choose_multiples(
 
     Each is one of MULTIPLES, and since rounding goes up, no group is cut deeper than the number allows. First the best single
     multiple for all groups is taken. Then one group after another takes the multiple with which the whole plan is
-    fastest, until nothing changes; of plans that are equally fast the deeper one. So the plan is predicted to be as fast
-    as that with any one multiple at least; of all combinations it need not be the fastest. The answer depends on the
+    fastest, until nothing changes; of plans that are equally fast the one that removes less. The mixture so found is taken if it is
+    predicted to need at most WORTH_MIXING of the time of the single multiple, else that one is. So the plan is predicted to be
+    as fast as that with any one multiple at least; of all combinations it need not be the fastest. The answer depends on the
     arguments alone. Raises SettingError for arguments out of range. Ours.
     """
     depths = {m: ranking.depths((number,), rule=rule, round_to=m, min_units=min_units)[0].tolist() for m in MULTIPLES}
 
     def cost(multiples: Sequence[int]) -> tuple[float, int]:
         taken = [depths[multiple][place] for place, multiple in enumerate(multiples)]
-        return latency(bare_plan(ranking, taken)), -sum(taken)
+        return latency(bare_plan(ranking, taken)), sum(taken)
 
     places = range(len(ranking.groups))
-    lowest, chosen = min((cost([multiple] * len(places)), [multiple] * len(places)) for multiple in MULTIPLES)
-    improved = True
+    single, alike = min((cost([multiple] * len(places)), [multiple] * len(places)) for multiple in MULTIPLES)
+    lowest, chosen, improved = single, alike, True
     while improved:
         improved = False
         for place in places:
@@ -43,6 +45,8 @@ def choose_multiples(
                 found = cost(tried)
                 if found < lowest:
                     lowest, chosen, improved = found, tried, True
+    if lowest[0] > WORTH_MIXING * single[0]:
+        chosen = alike
     smallest = [next(m for m in MULTIPLES if depths[m][place] == depths[chosen[place]][place]) for place in places]
     return {group.name: multiple for group, multiple in zip(ranking.groups, smallest, strict=True)}
 

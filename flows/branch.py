@@ -6,6 +6,7 @@ from flows.tasks import (
     FlowRunner,
     allocate_task,
     build_engine_task,
+    evaluate_engine_task,
     evaluate_task,
     export_task,
     finetune_task,
@@ -131,7 +132,7 @@ def measured(
     onnx = run(export_task, about, model=model, data=config.data, seed=config.seed, config=config.export)
     onnx_validation = run(evaluate_task, f"{about} · onnx, validation", subject=onnx, split="validation", **common)
     onnx_test = run(evaluate_task, f"{about} · onnx, test", subject=onnx, split="test", **common)
-    engine = _engine(run, config, about, onnx)
+    engine, engine_validation = _engine(run, config, about, onnx)
     variants = []
     for precision in config.quantize.precisions:
         in_precision = f"{about} · {precision}"
@@ -147,8 +148,8 @@ def measured(
             export=config.export,
         )
         accuracy = run(evaluate_task, f"{in_precision}, validation", subject=file, split="validation", **common)
-        built = _engine(run, config, in_precision, file)
-        variants.append(variant(file, accuracy, onnx_validation, built, run.store))
+        built, built_accuracy = _engine(run, config, in_precision, file)
+        variants.append(variant(file, accuracy, onnx_validation, built, built_accuracy, run.store))
     records = [*made, *([before] if before else []), validation, test, onnx, onnx_validation, onnx_test, engine]
     records += [record for v in variants for record in (v.onnx, v.validation, v.engine)]
     return Candidate(
@@ -163,22 +164,28 @@ def measured(
         onnx_validation=onnx_validation,
         onnx_test=onnx_test,
         engine=engine,
+        engine_validation=engine_validation,
         variants=tuple(variants),
         stage_seconds=_seconds(*records),
     )
 
 
-def _engine(run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord) -> EngineRecord:
-    """The engine of a file, executed where there is a GPU."""
+def _engine(run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord) -> tuple[EngineRecord, EvalReport | None]:
+    """The engine of a file, executed where there is a GPU, and its accuracy."""
     built = run(build_engine_task, about, onnx=onnx, config=config.engine)
     return executed(run, config, about, onnx, built)
 
 
-def executed(run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord, engine: EngineRecord) -> EngineRecord:
-    """The same engine, run and compared with its file if the machine that built it has a GPU."""
+def executed(
+    run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord, engine: EngineRecord
+) -> tuple[EngineRecord, EvalReport | None]:
+    """The same engine, run and compared with its file if the machine that built it has a GPU; then its accuracy too."""
     if engine.status != "built" or not engine.gpu:
-        return engine
-    return run(verify_engine_task, about, engine=engine, onnx=onnx, data=config.data, seed=config.seed, config=config.export)
+        return engine, None
+    common = {"data": config.data, "seed": config.seed}
+    verified = run(verify_engine_task, about, engine=engine, onnx=onnx, config=config.export, **common)
+    subject = {"subject": verified, "split": "validation", "config": config.evaluate}
+    return verified, run(evaluate_engine_task, f"{about} · engine, validation", **subject, **common)
 
 
 def _about(goal: Goal, rounds: int, round_: int) -> str:

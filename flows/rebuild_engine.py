@@ -13,7 +13,7 @@ from flows.tasks import FlowRunner, benchmark_task, rebuild_task, report_task, t
 from pipeline.config import RunConfig, override_config
 from pipeline.errors import InputError
 from pipeline.exported import EngineRecord, OnnxRecord
-from pipeline.measurements import Candidate, RunReport
+from pipeline.measurements import Candidate, EvalReport, RunReport
 from pipeline.saved_report import candidate_named, read_report, store_of
 from pipeline.variants import contestants
 
@@ -82,13 +82,11 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
 
 
 def _rebuilt(run: FlowRunner, config: RunConfig, candidate: Candidate) -> Candidate:
-    variants = tuple(
-        variant.model_copy(update={"engine": _engine(run, config, candidate.name, variant.onnx)})
-        for variant in candidate.variants
-    )
-    return candidate.model_copy(update={"engine": _engine(run, config, candidate.name, candidate.onnx), "variants": variants})
+    variants = tuple(v.model_copy(update=_engine(run, config, candidate.name, v.onnx)) for v in candidate.variants)
+    return candidate.model_copy(update={**_engine(run, config, candidate.name, candidate.onnx), "variants": variants})
 
 
-def _engine(run: FlowRunner, config: RunConfig, name: str, onnx: OnnxRecord) -> EngineRecord:
+def _engine(run: FlowRunner, config: RunConfig, name: str, onnx: OnnxRecord) -> dict[str, EngineRecord | EvalReport | None]:
     about = f"{name} {onnx.precision}"
-    return executed(run, config, about, onnx, run(rebuild_task, about, onnx=onnx, config=config.engine))
+    engine, accuracy = executed(run, config, about, onnx, run(rebuild_task, about, onnx=onnx, config=config.engine))
+    return {"engine": engine, "engine_validation": accuracy}

@@ -16,6 +16,7 @@ from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
 from pydantic import BaseModel
 
+from flows.limits import alone
 from flows.progress_artifact import progress_artifact
 from pipeline.allocate import allocate
 from pipeline.benchmark import benchmark
@@ -105,14 +106,15 @@ recalibrate_task = _cached(recalibrate)
 finetune_task = _cached(finetune)
 evaluate_task = _cached(evaluate)
 export_task = _cached(export)
-layer_costs_task = _cached(layer_costs)
+layer_costs_task = _cached(alone(layer_costs))
 quantize_task = _cached(quantize)
 build_engine_task = _cached(build_engine)
 # never cached: a latency is that of this machine, now
-benchmark_task = task(benchmark, name="benchmark", cache_policy=NO_CACHE)
+benchmark_task = task(alone(benchmark), name="benchmark", cache_policy=NO_CACHE)
 # what an engine is good for follows from the machine, which no key knows
 rebuild_task = task(build_engine, name="build_engine", cache_policy=NO_CACHE)
 verify_engine_task = task(verify_engine, name="verify_engine", cache_policy=NO_CACHE)
+evaluate_engine_task = task(evaluate, name="evaluate", cache_policy=NO_CACHE)
 report_task = task(report, name="report", cache_policy=NO_CACHE)
 track_task = task(track, name="track", cache_policy=NO_CACHE)
 register_task = task(register, name="register", cache_policy=NO_CACHE)

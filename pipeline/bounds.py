@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from pipeline.config import GateConfig
 from pipeline.exported import OnnxRecord
 from pipeline.findings import batch_sizes, runtimes
-from pipeline.latency import LatencyReport, LatencySeries
+from pipeline.latency import LatencyReport, LatencySeries, Runtime
 from pipeline.measurements import Candidate
 from pipeline.records import Value
 
@@ -66,7 +66,7 @@ def judge(
     for series in latency.series:
         if (series.batch_size, series.runtime) == (size, runtime) and series.verdict != "reference":
             candidate, onnx = files[series.candidate, series.precision]
-            drop = candidates[0].onnx_validation.top1 - validation_top1(candidate, onnx)
+            drop = candidates[0].onnx_validation.top1 - validation_top1(candidate, onnx, runtime)
             checks = tuple(_checks(candidate, onnx, series, drop, gate, latency.widest_interval))
             judged.append(JudgedFile(candidate, onnx, series, drop, checks))
     return tuple(judged)
@@ -77,10 +77,12 @@ def best(files: tuple[JudgedFile, ...]) -> JudgedFile | None:
     return max((file for file in files if not file.objections), key=lambda file: file.series.speedup_low, default=None)
 
 
-def validation_top1(candidate: Candidate, onnx: OnnxRecord) -> float:
-    """Top-1 of one of a candidate's files on the validation images."""
-    reports = {variant.onnx.precision: variant.validation for variant in candidate.variants}
-    return reports.get(onnx.precision, candidate.onnx_validation).top1
+def validation_top1(candidate: Candidate, onnx: OnnxRecord, runtime: Runtime) -> float:
+    """Top-1 on the validation images of one of a candidate's files, for the runtime `tensorrt` of the engine built from it."""
+    variant = next((each for each in candidate.variants if each.onnx.precision == onnx.precision), None)
+    of_file = variant.validation if variant else candidate.onnx_validation
+    of_engine = variant.engine_validation if variant else candidate.engine_validation
+    return (of_engine or of_file if runtime == "tensorrt" else of_file).top1
 
 
 def bound_check(name: str, holds: bool, found: str, allowed: str, objection: str) -> Check:

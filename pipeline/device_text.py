@@ -7,7 +7,7 @@ from pipeline.findings import batch_sizes, measured, runtimes
 from pipeline.headline import interval
 from pipeline.latency import LatencyReport, LatencySeries
 from pipeline.markdown import section
-from pipeline.measurements import Candidate, RunReport, Variant
+from pipeline.measurements import Candidate, EvalReport, RunReport, Variant
 
 LATENCY_NOTE = """\
 Time of one batch; 95% intervals in brackets. The speed-up is against the dense model's fp32 file in the same runtime, 1 is equal.
@@ -158,10 +158,13 @@ def conditions(report: LatencyReport) -> tuple[str, ...]:
 def engines(report: RunReport) -> str:
     """Every engine, or why there is none."""
     rows = [
-        _engine_row(candidate.name, precision, engine)
+        _engine_row(candidate.name, onnx.precision, engine, accuracy)
         for candidate in report.candidates
-        for precision, engine in (("fp32", candidate.engine), *((v.onnx.precision, v.engine) for v in candidate.variants))
-        if precision != "int8-cpu"
+        for onnx, engine, accuracy in (
+            (candidate.onnx, candidate.engine, candidate.engine_validation),
+            *((v.onnx, v.engine, v.engine_validation) for v in candidate.variants),
+        )
+        if onnx.precision != "int8-cpu"
     ]
     titles = (
         "candidate",
@@ -174,13 +177,14 @@ def engines(report: RunReport) -> str:
         "for",
         "build [s]",
         "peak memory [MB]",
+        "top-1 validation",
         "reason",
     )
     what = "" if "tensorrt" in runtimes(report.latency) else NO_ENGINE_TIMES
     return section("TensorRT engines", ENGINE_NOTE.format(what=what), titles, rows)
 
 
-def _engine_row(candidate: str, precision: str, e: EngineRecord) -> tuple[str, ...]:
+def _engine_row(candidate: str, precision: str, e: EngineRecord, accuracy: EvalReport | None) -> tuple[str, ...]:
     return (
         candidate,
         precision,
@@ -192,6 +196,7 @@ def _engine_row(candidate: str, precision: str, e: EngineRecord) -> tuple[str, .
         e.gpu or ", ".join(e.targets) or ("all RTX cards it knows" if e.file else "-"),
         f"{e.build_seconds:.1f}" if e.build_seconds is not None else "-",
         f"{e.peak_memory_bytes / 1e6:.0f}" if e.peak_memory_bytes is not None else "-",
+        f"{accuracy.top1:.2%}" if accuracy else "-",
         e.reason or "-",
     )
 

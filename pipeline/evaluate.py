@@ -1,4 +1,4 @@
-"""Stage: model or ONNX file -> accuracy on one split."""
+"""Stage: model, ONNX file or engine -> accuracy on one split."""
 
 import io
 import math
@@ -11,20 +11,26 @@ from torch import Tensor
 from pipeline.config import DataConfig, EvaluateConfig
 from pipeline.data import batches, load_data
 from pipeline.errors import InputError, StageError
-from pipeline.exported import OnnxRecord
+from pipeline.exported import EngineRecord, OnnxRecord
 from pipeline.latency import Runtime
 from pipeline.measurements import EvalReport
 from pipeline.progress import log, progress
-from pipeline.records import FileRef, ModelRecord, timed
+from pipeline.records import FileRef, ModelRecord, Record, timed
 from pipeline.runners import Runner, open_file, open_runner
 from pipeline.store import Store
 
+OWN_RUNTIMES: dict[type[Record], tuple[str, Runtime]] = {
+    ModelRecord: ("a torch model", "torch"),
+    OnnxRecord: ("an ONNX file", "onnxruntime"),
+    EngineRecord: ("an engine", "tensorrt"),
+}
+Subject = ModelRecord | OnnxRecord | EngineRecord
 TOP5_FROM_CLASSES = 10
 
 
 @timed
 def evaluate(
-    subject: ModelRecord | OnnxRecord,
+    subject: Subject,
     split: Literal["validation", "test"],
     data: DataConfig,
     seed: int,
@@ -34,7 +40,7 @@ def evaluate(
 ) -> EvalReport:
     """Top-1, top-5 (from ten classes up) and the recall of each class, as shares in [0, 1]; higher is better.
 
-    `runtime` None: torch for a model, ONNX Runtime on the CPU for a file. The predicted class of every image goes into the
+    `runtime` None: torch for a model, ONNX Runtime on the CPU for an ONNX file, TensorRT for an engine. The predicted class of every image goes into the
     store, for a paired test. A class without images in the split has recall 0.0, which a record can hold, and is named in
     a warning. Raises InputError if the split is empty, the subject was made for another number of classes or is nothing
     that the runtime runs, StageError if a logit is not finite.
@@ -75,17 +81,17 @@ def evaluate(
     )
 
 
-def _open(subject: ModelRecord | OnnxRecord, runtime: Runtime | None, store: Store) -> Runner:
-    if runtime in (None, "torch" if isinstance(subject, ModelRecord) else "onnxruntime"):
+def _open(subject: Subject, runtime: Runtime | None, store: Store) -> Runner:
+    what, own = OWN_RUNTIMES[type(subject)]
+    if runtime in (None, own):
         return open_runner(subject, store)
-    if isinstance(subject, ModelRecord) or runtime in ("torch", "tensorrt"):
-        what = "a torch model" if isinstance(subject, ModelRecord) else "an ONNX file"
+    if not isinstance(subject, OnnxRecord) or runtime in ("torch", "tensorrt"):
         raise InputError(f"{runtime} does not run {what}; torch runs models, tensorrt engines, every other runtime ONNX files")
     return open_file(store.path(subject.file), runtime, subject.input_name, subject.output_name)
 
 
-def _remedy(subject: ModelRecord | OnnxRecord) -> str:
-    if isinstance(subject, ModelRecord) or subject.precision == "fp32":
+def _remedy(subject: Subject) -> str:
+    if isinstance(subject, ModelRecord) or subject.precision in ("", "fp32"):
         return "train it anew with a smaller lr"
     return f"leave {subject.precision} out of quantize.precisions"
 

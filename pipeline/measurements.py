@@ -12,7 +12,7 @@ from pipeline.records import FileRef, ModelRecord, PlanRecord, Record, ScoreReco
 class EvalReport(Record):
     """Accuracy on one split. Shares are in [0, 1]; `recall` is per class, in class order; top-5 from 10 classes up."""
 
-    subject: str = Field(description="digest of the model or ONNX record that was evaluated")
+    subject: str = Field(description="digest of the record of the model, ONNX file or engine that was evaluated")
     runtime: Runtime
     split: Literal["validation", "test"]
     samples: int
@@ -37,12 +37,16 @@ class PairedTest(Value):
 
 
 class Variant(Value):
-    """One candidate's file in another precision than fp32; `against` compares it with the fp32 file on the validation images."""
+    """One candidate's file in another precision than fp32; `against` compares it with the fp32 file on the validation images.
+
+    `engine_validation` is the accuracy of the engine itself, None unless it was executed.
+    """
 
     onnx: OnnxRecord
     validation: EvalReport
     against: PairedTest
     engine: EngineRecord
+    engine_validation: EvalReport | None = None
 
 
 class Candidate(Value):
@@ -62,6 +66,7 @@ class Candidate(Value):
     onnx_validation: EvalReport
     onnx_test: EvalReport
     engine: EngineRecord
+    engine_validation: EvalReport | None = Field(None, description="accuracy of the engine itself, if it was executed")
     variants: tuple[Variant, ...] = ()
     stage_seconds: dict[str, float]
 

@@ -63,7 +63,7 @@ def _less_accurate(challenger: Contender, champion: Contender, bounds: GateConfi
     runs = champion.report, challenger.report
     if apart := other_images(*runs, *NAMES) or other_split(*runs, *NAMES):
         return apart
-    before, now = (validation_top1(each.candidate, each.onnx) for each in (champion, challenger))
+    before, now = (validation_top1(each.candidate, each.onnx, each.runtime) for each in (champion, challenger))
     if before - now <= bounds.max_accuracy_drop + ROUNDING:
         return ""
     return (

@@ -82,6 +82,6 @@ def _tags(file: Contender) -> dict[str, str]:
         "fair_pruner.batch_size": str(series.batch_size),
         "fair_pruner.p50_ms": f"{series.p50_ms:.4g} [{series.p50_low_ms:.4g}, {series.p50_high_ms:.4g}]",
         "fair_pruner.speedup": f"{series.speedup:.2f} [{series.speedup_low:.2f}, {series.speedup_high:.2f}]",
-        "fair_pruner.top1_validation": f"{validation_top1(file.candidate, file.onnx):.4f}",
+        "fair_pruner.top1_validation": f"{validation_top1(file.candidate, file.onnx, file.runtime):.4f}",
         "fair_pruner.machine": f"{latency.machine.gpu or latency.machine.cpu}, threads: {latency.threads}",
     }

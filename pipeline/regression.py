@@ -42,7 +42,7 @@ def _accuracy(file: JudgedFile, run: RunReport, baseline: RunReport, most: float
         return _not_comparable(ACCURACY, allowed, f"the baseline has no {file.name}")
     if apart := other_images(baseline, run, *NAMES) or other_split(baseline, run, *NAMES):
         return _not_comparable(ACCURACY, allowed, apart)
-    drop = then - validation_top1(file.candidate, file.onnx)
+    drop = then - validation_top1(file.candidate, file.onnx, file.series.runtime)
     objection = f"loses {100 * drop:.2f} points on the validation images against the baseline, {100 * most:g} are allowed"
     return bound_check(ACCURACY, drop <= most + ROUNDING, points(drop), allowed, objection)
 
@@ -72,7 +72,7 @@ def _validation_top1(file: JudgedFile, baseline: RunReport) -> float | None:
     for candidate in baseline.candidates:
         for onnx in (candidate.onnx, *(variant.onnx for variant in candidate.variants)):
             if (candidate.name, onnx.precision) == (file.candidate.name, file.onnx.precision):
-                return validation_top1(candidate, onnx)
+                return validation_top1(candidate, onnx, file.series.runtime)
     return None
 
 

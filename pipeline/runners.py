@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.exported import OnnxRecord
+    from pipeline.exported import EngineRecord, OnnxRecord
     from pipeline.latency import Runtime
     from pipeline.records import ModelRecord
     from pipeline.store import Store
@@ -46,8 +46,13 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(record: "ModelRecord | OnnxRecord", store: "Store") -> Runner:
-    """The runner of a record: torch on the GPU if there is one, or ONNX Runtime on the CPU with all cores."""
+def open_runner(record: "ModelRecord | OnnxRecord | EngineRecord", store: "Store") -> Runner:
+    """The runner of a record, for any number of images at once.
+
+    torch on the GPU if there is one, ONNX Runtime on the CPU with all cores, or TensorRT. Raises InputError for an engine that
+    was not built, and what `open_file` raises.
+    """
+    from pipeline.exported import EngineRecord
     from pipeline.records import ModelRecord
 
     if isinstance(record, ModelRecord):
@@ -55,7 +60,19 @@ def open_runner(record: "ModelRecord | OnnxRecord", store: "Store") -> Runner:
         from pipeline.torch_runner import TorchRunner
 
         return TorchRunner(load_model(record, store), device())
+    if isinstance(record, EngineRecord):
+        return _open_engine(record, store)
     return open_file(store.path(record.file), "onnxruntime", record.input_name, record.output_name)
+
+
+def _open_engine(record: "EngineRecord", store: "Store") -> Runner:
+    from pipeline.tensorrt_runner import WithinProfile, engine_tensors
+
+    if record.file is None or record.profile is None:
+        raise InputError(f"there is no engine ({record.reason}); build one with engine.enabled: true")
+    path, (smallest, _, largest) = store.path(record.file), record.profile
+    tensors = engine_tensors(path)
+    return WithinProfile(open_file(path, "tensorrt", tensors.input_name, tensors.output_name), smallest, largest)
 
 
 def open_file(path: Path, runtime: "Runtime", input_name: str, output_name: str, threads: int = 0) -> Runner:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.engine_file import check_engine
 from pipeline.errors import InputError, StageError
-from pipeline.runners import Images, Logits, Timings
+from pipeline.runners import Images, Logits, Runner, Timings
 from pipeline.tensorrt_library import FULL_MODULE, Messages
 
 if TYPE_CHECKING:
@@ -115,6 +115,27 @@ class TensorRTRunner:
         if kind not in DTYPES:
             raise InputError(f"{name} of {self._loaded.name} is {kind}; expected one of {', '.join(DTYPES)}")
         return DTYPES[kind]
+
+
+class WithinProfile:
+    """Any number of images on an engine that takes batches from `smallest` to `largest`: split, and the last one filled up."""
+
+    def __init__(self, runner: Runner, smallest: int, largest: int) -> None:
+        self._runner, self._smallest, self._largest = runner, smallest, largest
+        self.runtime = runner.runtime
+
+    def __call__(self, images: Images) -> Logits:
+        """Logits (n, K) of images (n, C, H, W)."""
+        parts = (images[at : at + self._largest] for at in range(0, len(images), self._largest))
+        return np.concatenate([self._filled(part) for part in parts])
+
+    def time(self, images: Images, runs: int) -> Timings:
+        """As the engine does; the batch must lie within its profile."""
+        return self._runner.time(images, runs)
+
+    def _filled(self, images: Images) -> Logits:
+        missing = max(0, self._smallest - len(images))
+        return self._runner(np.concatenate([images, images[:1].repeat(missing, axis=0)]))[: len(images)]
 
 
 class EngineTensors(NamedTuple):

@@ -139,6 +139,8 @@ def candidate_metrics(report: RunReport, candidate: Candidate) -> dict[str, floa
         metrics |= {_key("tod_of", depth.group): depth.tod for depth in plan.depths}
     if engine.file:
         metrics["engine_bytes"] = engine.file.size_bytes
+    if candidate.engine_validation:
+        metrics["top1_engine_validation"] = candidate.engine_validation.top1
     if engine.build_seconds is not None:
         metrics["engine_build_seconds"] = engine.build_seconds
     if len(test.recall) <= PER_CLASS_LIMIT:
@@ -158,6 +160,7 @@ def _variant_metrics(candidate: Candidate) -> dict[str, float]:
             "onnx_bytes": variant.onnx.file.size_bytes,
             "engine_bytes": variant.engine.file.size_bytes if variant.engine.file else None,
             "top1_onnx_validation": variant.validation.top1,
+            "top1_engine_validation": variant.engine_validation.top1 if variant.engine_validation else None,
             "points_against_fp32": variant.against.points,
             "mcnemar_p": variant.against.p_value,
             "parity_max_relative_diff": parity.max_relative_diff,

@@ -19,9 +19,22 @@ OF_USE: dict[Runtime, frozenset[Precision]] = {
 }
 
 
-def variant(onnx: OnnxRecord, validation: EvalReport, fp32_validation: EvalReport, engine: EngineRecord, store: Store) -> Variant:
+def variant(
+    onnx: OnnxRecord,
+    validation: EvalReport,
+    fp32_validation: EvalReport,
+    engine: EngineRecord,
+    engine_validation: EvalReport | None,
+    store: Store,
+) -> Variant:
     """One file in another precision, its predictions paired with those of the fp32 file."""
-    return Variant(onnx=onnx, validation=validation, against=paired(fp32_validation, validation, store), engine=engine)
+    return Variant(
+        onnx=onnx,
+        validation=validation,
+        against=paired(fp32_validation, validation, store),
+        engine=engine,
+        engine_validation=engine_validation,
+    )
 
 
 def contestants(candidates: tuple[Candidate, ...], runtimes: tuple[Runtime, ...], store: Store) -> tuple[Contestant, ...]:

@@ -1,14 +1,12 @@
 """Stage: engine -> the same engine, executed on the GPU and found to follow its ONNX file."""
 
-import numpy as np
-
 from pipeline.config import DataConfig, ExportConfig
 from pipeline.data import load_data
 from pipeline.errors import StageError
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.parity import compare
 from pipeline.records import timed
-from pipeline.runners import Images, Logits, open_file, open_runner
+from pipeline.runners import open_runner
 from pipeline.store import Store
 
 # TensorRT computes fp32 in TF32, whose mantissa has 10 bits like fp16's; int8 is held to its classes, for scales differ by kernel
@@ -25,16 +23,10 @@ def verify_engine(
     Needs the GPU that the engine was built for. Raises InputError if it does not load, StageError if it follows its file less
     closely than its precision allows.
     """
-    assert engine.file and engine.profile
-    smallest, _, largest = engine.profile
-    runner = open_file(store.path(engine.file), "tensorrt", onnx.input_name, onnx.output_name)
-
-    def follower(images: Images) -> Logits:
-        missing = max(0, smallest - len(images))  # the profile serves no smaller batch
-        return runner(np.concatenate([images, images[:1].repeat(missing, axis=0)]))[: len(images)]
-
-    sized = config.model_copy(update={"max_batch": min(config.max_batch, largest)})
-    parity = compare(open_runner(onnx, store), follower, load_data(data, seed), sized, f"verify engine {onnx.precision}")
+    assert engine.profile
+    sized = config.model_copy(update={"max_batch": min(config.max_batch, engine.profile[-1])})
+    reference, follower = open_runner(onnx, store), open_runner(engine, store)
+    parity = compare(reference, follower, load_data(data, seed), sized, f"verify engine {onnx.precision}")
     limit, agreement = MAX_RELATIVE_DIFF.get(onnx.precision), MIN_AGREEMENT[onnx.precision]
     if (limit is not None and not parity.max_relative_diff <= limit) or parity.top1_agreement < agreement:
         raise StageError(

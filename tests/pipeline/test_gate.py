@@ -185,3 +185,21 @@ def test_bounds_not_given_are_the_runs_own(report: RunReport) -> None:
         gate_config(own, {"max_accuracy_drop": 2.0})
     with pytest.raises(InputError, match="unknown key surprise"):
         gate_config(report.model_copy(update={"config": {"surprise": 1}}), {})
+
+
+def test_where_engines_are_measured_their_own_accuracy_decides(report: RunReport) -> None:
+    series = tuple(each.model_copy(update={"runtime": "tensorrt"}) for each in report.latency.series)
+    latency = report.latency.model_copy(update={"series": series})
+
+    def accuracy(drop: float) -> str:
+        """Every engine loses so much against its file, which itself loses 5 points against dense."""
+        candidates = tuple(
+            each.model_copy(
+                update={"engine_validation": each.onnx_validation.model_copy(update={"top1": each.onnx_validation.top1 - drop})}
+            )
+            for each in report.candidates
+        )
+        run = report.model_copy(update={"latency": latency, "candidates": candidates})
+        return outcomes(gate(run, GateConfig(max_accuracy_drop=0.06), QUICKER, "fp32"))["accuracy"]
+
+    assert (accuracy(0.0), accuracy(0.02)) == ("passed", "refused")
