@@ -19,11 +19,11 @@ def choose_multiples(
     """For each group, by name, the multiple of channels to keep at a number of the rule (`round_to` of `allocate`).
 
     Each is one of MULTIPLES, and since rounding goes up, no group is cut deeper than the number allows. First the best single
-    multiple for all groups is taken. Then one group after another takes the multiple with which the whole plan is
-    fastest, until nothing changes; of plans that are equally fast the one that removes less. The mixture so found is taken if it is
-    predicted to need at most WORTH_MIXING of the time of the single multiple, else that one is. So the plan is predicted to be
-    as fast as that with any one multiple at least; of all combinations it need not be the fastest. The answer depends on the
-    arguments alone. Raises SettingError for arguments out of range. Ours.
+    multiple for all groups is taken. Then one group after another takes the multiple with which the whole plan is fastest, until
+    nothing changes; of plans that are equally fast the one that removes less. The mixture so found is taken if it is predicted
+    to need at most WORTH_MIXING of the time of the single multiple, else that one is. So the plan is predicted to be as fast as
+    that with any one multiple at least; of all combinations it need not be the fastest. The answer depends on the arguments
+    alone. Raises SettingError for arguments out of range. Ours.
     """
     depths = {m: ranking.depths((number,), rule=rule, round_to=m, min_units=min_units)[0].tolist() for m in MULTIPLES}
 

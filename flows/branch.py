@@ -17,7 +17,7 @@ from flows.tasks import (
     verify_engine_task,
 )
 from pipeline.config import RunConfig
-from pipeline.exported import EngineRecord, OnnxRecord
+from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.latency import LayerCostRecord
 from pipeline.measurements import Candidate, EvalReport
 from pipeline.records import CalibrationSet, Goal, ModelRecord, PlanRecord, Record, ScoreRecord
@@ -136,17 +136,7 @@ def measured(
     variants = []
     for precision in config.quantize.precisions:
         in_precision = f"{about} · {precision}"
-        file = run(
-            quantize_task,
-            in_precision,
-            onnx=onnx,
-            precision=precision,
-            calibration=calibration,
-            data=config.data,
-            seed=config.seed,
-            config=config.quantize,
-            export=config.export,
-        )
+        file = quantized(run, config, about, onnx, precision, calibration)
         accuracy = run(evaluate_task, f"{in_precision}, validation", subject=file, split="validation", **common)
         built, built_accuracy = _engine(run, config, in_precision, file)
         variants.append(variant(file, accuracy, onnx_validation, built, built_accuracy, run.store))
@@ -167,6 +157,23 @@ def measured(
         engine_validation=engine_validation,
         variants=tuple(variants),
         stage_seconds=_seconds(*records),
+    )
+
+
+def quantized(
+    run: FlowRunner, config: RunConfig, about: str, onnx: OnnxRecord, precision: Precision, calibration: CalibrationSet
+) -> OnnxRecord:
+    """A model's fp32 file in another precision."""
+    return run(
+        quantize_task,
+        f"{about} · {precision}",
+        onnx=onnx,
+        precision=precision,
+        calibration=calibration,
+        data=config.data,
+        seed=config.seed,
+        config=config.quantize,
+        export=config.export,
     )
 
 

@@ -7,7 +7,7 @@ from prefect import flow, runtime
 from prefect.utilities.urls import url_for
 
 from flows.artifacts import show
-from flows.branch import allocated, branch, measured, scored
+from flows.branch import allocated, branch, measured, quantized, scored
 from flows.environment import prepare_environment
 from flows.run_logs import run_logs
 from flows.tasks import (
@@ -110,6 +110,8 @@ def prepare(run: FlowRunner, config: RunConfig, architecture: Architecture) -> S
     costs = None
     if config.layer_costs.enabled or config.allocate.needs_layer_costs:
         onnx = run(export_task, "dense", model=model, data=data, seed=seed, config=config.export)
+        if config.layer_costs.precision != "fp32":
+            onnx = quantized(run, config, "dense", onnx, config.layer_costs.precision, calibration)
         machine, threads = describe(("onnxruntime",)).identity, config.benchmark.threads
         costs = run(layer_costs_task, name, model=model, onnx=onnx, machine=machine, config=config.layer_costs, threads=threads)
     plans = tuple(allocated(run, config, goal, model, model, scores, costs) for goal in goals(config.allocate))

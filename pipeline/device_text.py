@@ -20,8 +20,8 @@ Every file is compared with its candidate's fp32 file, in ONNX Runtime on the CP
 part two equally good classifiers so far. int8-cpu is for ONNX Runtime and OpenVINO on CPUs, int8-trt and fp16 for TensorRT; what
 a file is not meant for is not measured there. What stands under "against it" is never recommended."""
 PREDICTION_NOTE = """\
-Predicted from the latency of single layers, measured beforehand on this machine, for batches of {batch_size}; the dense model's
-own latency calibrates their sum. The error is predicted over measured, minus one."""
+Predicted from the latency of single layers, measured beforehand on this machine, in {costs.precision} and for batches of
+{costs.batch_size}; the dense model's own latency calibrates their sum. The error is predicted over measured, minus one."""
 ENGINE_NOTE = """\
 {what} The log of each build lies beside its engine."""
 NO_ENGINE_TIMES = "No latency in this report comes from an engine."
@@ -68,14 +68,14 @@ def prediction(report: RunReport) -> tuple[str, ...]:
         predicted = candidate.plan.latency_ms
         rows.append((candidate.name, f"{predicted:.3f}", f"{series.p50_ms:.3f}", f"{predicted / series.p50_ms - 1:+.1%}"))
     titles = ("candidate", "predicted [ms]", "measured p50 [ms]", "error")
-    return (section("Predicted latency", PREDICTION_NOTE.format(batch_size=costs.batch_size), titles, rows),)
+    return (section("Predicted latency", PREDICTION_NOTE.format(costs=costs), titles, rows),)
 
 
 def _predicted(report: RunReport) -> Iterator[tuple[Candidate, LatencySeries]]:
     costs = report.layer_costs
     for c in report.candidates:
         if costs and c.plan and c.plan.latency_ms is not None:
-            found = measured(report.latency, c.name, costs.batch_size, "fp32", costs.runtime)
+            found = measured(report.latency, c.name, costs.batch_size, costs.precision, costs.runtime)
             if found and report.latency.threads == costs.threads:
                 yield c, found
 

@@ -40,10 +40,10 @@ def evaluate(
 ) -> EvalReport:
     """Top-1, top-5 (from ten classes up) and the recall of each class, as shares in [0, 1]; higher is better.
 
-    `runtime` None: torch for a model, ONNX Runtime on the CPU for an ONNX file, TensorRT for an engine. The predicted class of every image goes into the
-    store, for a paired test. A class without images in the split has recall 0.0, which a record can hold, and is named in
-    a warning. Raises InputError if the split is empty, the subject was made for another number of classes or is nothing
-    that the runtime runs, StageError if a logit is not finite.
+    `runtime` None: torch for a model, ONNX Runtime on the CPU for an ONNX file, TensorRT for an engine. The predicted class of
+    every image goes into the store, for a paired test. A class without images in the split has recall 0.0, which a record can
+    hold, and is named in a warning. Raises InputError if the split is empty, the subject was made for another number of classes
+    or is nothing that the runtime runs, StageError if a logit is not finite.
     """
     loaded = load_data(data, seed)
     images_of = loaded.train if split == "validation" else loaded.test

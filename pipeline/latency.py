@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from pipeline.exported import EngineRecord, OnnxRecord
+from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.records import FileRef, Record, Value
 
 Runtime = Literal["torch", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
@@ -123,7 +123,7 @@ class LatencyReport(Record):
 
 
 class LayerCostRecord(Record):
-    """Latency of every kind of layer of one model by its channel counts, measured on one machine.
+    """Latency of every kind of layer of one model by its channel counts, in one precision, measured on one machine.
 
     `dense_ms` is the median latency of the whole dense file there, for one batch of `batch_size`; what the layers' sum differs
     from it by is known through it.
@@ -133,6 +133,7 @@ class LayerCostRecord(Record):
 
     table: FileRef
     runtime: Runtime = "onnxruntime"
+    precision: Precision = "fp32"
     batch_size: int
     threads: int
     dense_ms: float

@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
 from pipeline.latency import LayerCostRecord
 from pipeline.layer_kinds import LayerKind, layers_of
-from pipeline.layer_models import INPUT, OUTPUT, identity_model, input_shape, layer_model
+from pipeline.layer_models import INPUT, OUTPUT, LayerPrecision, identity_model, input_shape, layer_model
 from pipeline.layer_points import LEAST_MS, Point, Subject, points, tabulate
 from pipeline.layer_table import LayerTable
 from pipeline.layer_timing import TimedFile, medians
@@ -36,12 +36,16 @@ def layer_costs(
 ) -> LayerCostRecord:
     """Measure every distinct layer of the dense `model` in a file of its own, in ONNX Runtime on the CPU.
 
-    Along each of its sides `config.points` channel counts are taken on whole blocks, as many off them, and a few that tell
-    which other counts are fast; how many channels make a block is found first. The dense model's file `onnx` is measured
-    whole at the beginning, in the middle and at the end. How long it may all take is said at `pipeline.layer_timing.medians`;
-    run it alone on the machine. Raises InputError if the model has no such layer, or ONNX Runtime is missing.
+    The files are in the precision of `onnx`, the dense model's file, fp32 or int8-cpu. Along each side of a layer
+    `config.points` channel counts are taken on whole blocks, as many off them, and a few that tell which other counts are fast;
+    how many channels make a block is found first. `onnx` is measured whole at the beginning, in the middle and at the end. How
+    long it may all take is said at `pipeline.layer_timing.medians`; run it alone on the machine. Raises InputError if the model
+    has no such layer, `onnx` is in another precision, or ONNX Runtime is missing.
     """
     dense = TimedFile(store.path(onnx.file), onnx.input_name, onnx.output_name, onnx.input_shape)
+    precision = onnx.precision
+    if precision not in ("fp32", "int8-cpu"):
+        raise InputError(f"layers are measured in fp32 or int8-cpu, not in {precision}; set layer_costs.precision to one of them")
     layers = layers_of(load_model(model, store), example_input(model.architecture, batch=2))
     if not layers:
         raise InputError(
@@ -52,10 +56,10 @@ def layer_costs(
     distinct = list(dict.fromkeys((layer.kind, layer.kind.widths(layer.weight)) for layer in layers))
     with TemporaryDirectory() as name:
         folder = Path(name)
-        block = fast_block(folder, config.batch_size, threads)
+        block = fast_block(folder, precision, config.batch_size, threads)
         subjects = [Subject.of(kind, widths, block, config.points) for kind, widths in distinct]
         asked = list(dict.fromkeys(point for subject in subjects for point in points(subject)))
-        overhead, dense_ms, times = _measured(dense, asked, folder, config.batch_size, threads)
+        overhead, dense_ms, times = _measured(dense, asked, folder, precision, config.batch_size, threads)
     table = LayerTable(
         overhead_ms=overhead,
         costs=tuple(tabulate(subject, times) for subject in subjects),
@@ -65,6 +69,7 @@ def layer_costs(
     return LayerCostRecord(
         parents=(model.digest, onnx.digest),
         table=store.put(table.model_dump_json().encode(), ".layer-costs.json"),
+        precision=precision,
         batch_size=config.batch_size,
         threads=threads,
         dense_ms=dense_ms,
@@ -74,13 +79,13 @@ def layer_costs(
     )
 
 
-def fast_block(folder: Path, batch_size: int, threads: int) -> int:
-    """How many channels ONNX Runtime computes together on this CPU: 8, or 16 where the CPU has AVX-512.
+def fast_block(folder: Path, precision: LayerPrecision, batch_size: int, threads: int) -> int:
+    """How many channels ONNX Runtime computes together on this CPU: 8, or 16 where the CPU has AVX-512, and in int8.
 
     In a block of 16 a convolution of 16n + 8 input channels costs as much as one of 16n + 16, else it lies half way.
     """
     counts = [inputs + more for more in (0, SMALL_BLOCK, LARGE_BLOCK) for inputs in COMMON_INPUTS]
-    files = [_saved(folder, place, (COMMON, (count, COMMON_OUTPUTS))) for place, count in enumerate(counts)]
+    files = [_saved(folder, place, (COMMON, (count, COMMON_OUTPUTS)), precision) for place, count in enumerate(counts)]
     least = [min(passes) for passes in medians(files, batch_size, threads, "blocks of channels")]
     size = len(COMMON_INPUTS)
     whole, between, next_whole = (sum(least[start : start + size]) for start in (0, size, 2 * size))
@@ -90,7 +95,7 @@ def fast_block(folder: Path, batch_size: int, threads: int) -> int:
 
 
 def _measured(
-    dense: TimedFile, asked: Sequence[Point], folder: Path, batch_size: int, threads: int
+    dense: TimedFile, asked: Sequence[Point], folder: Path, precision: LayerPrecision, batch_size: int, threads: int
 ) -> tuple[float, float, dict[Point, float]]:
     """Milliseconds of a run of nothing, of the dense model, and of every point without what a run of nothing takes.
 
@@ -98,7 +103,7 @@ def _measured(
     """
     (folder / "identity.onnx").write_bytes(identity_model())
     nothing = TimedFile(folder / "identity.onnx", INPUT, OUTPUT, (1,))
-    files = [_saved(folder, place, point) for place, point in enumerate(asked)]
+    files = [_saved(folder, place, point, precision) for place, point in enumerate(asked)]
     half = len(files) // 2
     run = [nothing, dense, *files[:half], dense, *files[half:], dense]
     found = medians(run, batch_size, threads, "layer costs")
@@ -109,8 +114,8 @@ def _measured(
     return overhead, statistics.median(whole), times
 
 
-def _saved(folder: Path, place: int, point: Point) -> TimedFile:
+def _saved(folder: Path, place: int, point: Point, precision: LayerPrecision) -> TimedFile:
     kind, widths = point
     path = folder / f"{place}, {kind.operator} of {widths[0]} to {widths[1]} channels.onnx"
-    path.write_bytes(layer_model(kind, *widths))
+    path.write_bytes(layer_model(kind, *widths, precision))
     return TimedFile(path, INPUT, OUTPUT, input_shape(kind, *widths))

@@ -17,11 +17,13 @@ from pipeline.store import make_folder
 
 
 def preflight(config: RunConfig) -> Architecture:
-    """Check output folder, runtimes, data, classes, removal signal, model, its output, checkpoint, and that something can be cut.
+    """Check settings that depend on each other, output folder, runtimes, data, classes, removal signal, model, and checkpoint.
 
-    Returns the architecture. Every group is cut on trial, so what is found here is what will be scored.
-    Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
+    And that the model's output fits, and that something can be cut. Returns the architecture. Every group is cut on trial, so
+    what is found here is what will be scored. Raises InputError or fair_pruner's errors; changes nothing but for creating the
+    output folder.
     """
+    _check_precision(config)
     make_folder(config.output)
     _check_runtimes(config.benchmark.runtimes)
     data = load_data(config.data, config.seed)
@@ -36,6 +38,15 @@ def preflight(config: RunConfig) -> Architecture:
     fair_pruner.find_groups(model, inputs, config.model.ignore, embedding=config.model.embedding)
     _check_output(model, inputs, architecture)
     return architecture
+
+
+def _check_precision(config: RunConfig) -> None:
+    wanted, made = config.layer_costs.precision, config.quantize.precisions
+    if wanted != "fp32" and wanted not in made:
+        raise InputError(
+            f"layer_costs.precision is {wanted}, a file that no candidate has: quantize.precisions is "
+            f"{', '.join(made) or 'empty'}; add {wanted} there"
+        )
 
 
 def _check_runtimes(runtimes: tuple[Runtime, ...]) -> None:

@@ -108,6 +108,9 @@ class LayerCostConfig(Section):
 
     enabled: bool = Field(False, description="Measure them even if no plan depends on them, to have every latency predicted.")
     batch_size: BatchSize = Field(1, description="Images of one batch.")
+    precision: Literal["fp32", "int8-cpu"] = Field(
+        "fp32", description="The files whose latency is meant. int8-cpu must then stand in quantize.precisions."
+    )
     points: int = Field(5, ge=2, le=16, description="Channel counts measured along each side of a layer.")
 
 

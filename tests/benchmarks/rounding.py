@@ -2,8 +2,8 @@
 
 The quickstart's VGG (trained here on the first call) and the trained ResNet-20 in tests/data are cut at the same tolerance with
 round_to 1, 8, 16 and auto, exported, and measured interleaved in ONNX Runtime beside the dense model and beside each other;
-with the latency that the layer costs predict. Nothing is fine-tuned: this is about speed alone. Needs a machine with nothing else
-to do, and Debian's dataset-fashion-mnist.
+with the latency that the layer costs predict; the ResNet-20 also in int8. Nothing is fine-tuned: this is about speed alone.
+Needs a machine with nothing else to do, and Debian's dataset-fashion-mnist.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ prepare_environment()
 from arguments import chosen  # noqa: E402
 from trained import WEIGHTS  # noqa: E402
 
+from flows.branch import quantized  # noqa: E402
 from flows.sweep import Start, prepare  # noqa: E402
 from flows.tasks import DirectRunner, export_task, prune_task, recalibrate_task  # noqa: E402
 from pipeline.benchmark import benchmark  # noqa: E402
@@ -22,14 +23,16 @@ from pipeline.config import RunConfig, load_config  # noqa: E402
 from pipeline.device_text import conditions  # noqa: E402
 from pipeline.latency import Contestant, LatencyReport, LatencySeries  # noqa: E402
 from pipeline.preflight import preflight  # noqa: E402
-from pipeline.records import PlanRecord  # noqa: E402
+from pipeline.records import ModelRecord, PlanRecord  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 WAYS = ("1", "8", "16", "auto")
 COMMON = ("layer_costs.enabled=true", "benchmark.batch_sizes=[1]", "benchmark.min_seconds=3")
+RESNET20 = (f"model.checkpoint={WEIGHTS}", "allocate.tolerances=[0.3]")
 CONFIGS = {
     "digits": ("digits.yaml", ("allocate.tolerances=[0.4]",)),
-    "fashion_mnist_resnet20": ("fashion_mnist_resnet20.yaml", (f"model.checkpoint={WEIGHTS}", "allocate.tolerances=[0.3]")),
+    "fashion_mnist_resnet20": ("fashion_mnist_resnet20.yaml", RESNET20),
+    "fashion_mnist_resnet20_int8": ("fashion_mnist_resnet20.yaml", (*RESNET20, "layer_costs.precision=int8-cpu")),
 }
 COLUMNS = (
     "network",
@@ -48,8 +51,15 @@ def exported(run: DirectRunner, config: RunConfig, start: Start, plan: PlanRecor
     common = {"data": config.data, "seed": config.seed}
     pruned = run(prune_task, name, model=start.model, plan=plan)
     model = run(recalibrate_task, name, model=pruned, calibration=start.calibration, config=config.recalibrate, **common)
-    onnx = run(export_task, name, model=model, config=config.export, **common)
-    return Contestant.of(name, onnx, model.macs)
+    return contestant(run, config, start, model, name)
+
+
+def contestant(run: DirectRunner, config: RunConfig, start: Start, model: ModelRecord, name: str) -> Contestant:
+    """The file that layer costs are about, as if it were anybody's own, so that it may be the reference in int8 too."""
+    onnx = run(export_task, name, model=model, data=config.data, seed=config.seed, config=config.export)
+    if config.layer_costs.precision != "fp32":
+        onnx = quantized(run, config, name, onnx, config.layer_costs.precision, start.calibration)
+    return Contestant.of(name, onnx, model.macs).model_copy(update={"subject": ""})
 
 
 def speedup(series: LatencySeries) -> str:
@@ -65,8 +75,7 @@ def compared(config: RunConfig, name: str) -> tuple[list[str], LatencyReport]:
         start = prepare(run, config.model_copy(update={"allocate": settings}), architecture)
         (plans[way],) = start.plans
         files.append(exported(run, config, start, plans[way], f"round_to {way}"))
-    onnx = run(export_task, "dense", model=start.model, data=config.data, seed=config.seed, config=config.export)
-    dense = Contestant.of("dense", onnx, start.model.macs)
+    dense = contestant(run, config, start, start.model, "dense")
     # one measurement; then the same files once more with the first of them as the reference
     against_dense = benchmark((dense, *files), config.benchmark, run.store)
     against_first = benchmark(tuple(files), config.benchmark, run.store)

@@ -38,6 +38,10 @@ def occupied(path: Path) -> str:
 
 Change = Callable[[Path], dict[str, object]]
 BAD_INPUT: dict[str, tuple[Change, str]] = {
+    "layer costs in a precision that no file has": (
+        lambda _: {"layer_costs": {"precision": "int8-cpu"}, "quantize": {"precisions": ["fp16"]}},
+        "layer_costs.precision is int8-cpu, a file that no candidate has: quantize.precisions is fp16; add int8-cpu there",
+    ),
     "unknown key": (lambda _: {"trian": {}}, "unknown key trian"),
     "tolerance of zero": (lambda _: {"allocate": {"tolerances": [0.0]}}, "allocate.tolerances.0 = 0.0 is refused"),
     "tolerance above one": (lambda _: {"allocate": {"tolerances": [1.2]}}, "allocate.tolerances.0 = 1.2 is refused"),

@@ -99,7 +99,9 @@ def test_every_precision_is_made_measured_and_judged(tmp_path: Path) -> None:
     precisions = ("fp16", "int8-cpu", "int8-trt")
     settings = {"allocate": {"tolerances": [0.5]}, "quantize": {"precisions": precisions, "samples": 40}}
     benchmark = {"runtimes": ["onnxruntime", "torch"], "batch_sizes": [1], "rounds": 5, "min_seconds": 0.05, "warmup_seconds": 0}
-    config = tiny(tmp_path / "runs", **settings, benchmark=benchmark, layer_costs={"enabled": True, "points": 2})
+    config = tiny(
+        tmp_path / "runs", **settings, benchmark=benchmark, layer_costs={"enabled": True, "points": 2, "precision": "int8-cpu"}
+    )
     report = sweep(config)
     pruned = report.candidates[-1]
     for candidate in report.candidates:
@@ -116,6 +118,7 @@ def test_every_precision_is_made_measured_and_judged(tmp_path: Path) -> None:
     assert [series.verdict for series in report.latency.series].count("reference") == 2
     assert report.recommendation.candidate or report.recommendation.refused
     assert report.layer_costs
+    assert report.layer_costs.precision == "int8-cpu"
     assert pruned.plan.latency_ms < report.layer_costs.dense_ms
 
 

@@ -2,26 +2,17 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.request import urlopen
 
-import psutil
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.server_folder import locked
 from pipeline.measurements import RunReport
 
-from .conftest import tiny
+from .serving import serving, start_sweep
 
 
 def refused(*arguments: object) -> str:
@@ -55,79 +46,6 @@ def test_a_folder_that_is_served_already_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file, no folder")
     assert "cannot write in" in refused("--output", tmp_path / "runs")
-
-
-class Served:
-    """`fair-pruner up` in a process of its own, and what it has said so far."""
-
-    def __init__(self, output: Path) -> None:
-        self.output, self.said = output, output.with_name("said.txt")
-        with self.said.open("w") as said:
-            command = [sys.executable, "-m", "flows", "up", "--output", str(output)]
-            self.process = subprocess.Popen(command, cwd=output.parent, stdout=said, stderr=subprocess.STDOUT)
-        self.wait(lambda: "Ctrl-C ends everything" in self.said.read_text())
-        lines = self.said.read_text().splitlines()
-        self.prefect, self.mlflow = (
-            next(line.split()[1] for line in lines if line.startswith(f"{name} ") and "http" in line)
-            for name in ("Prefect", "MLflow")
-        )
-
-    def wait(self, until: Callable[[], object], seconds: float = 300) -> None:
-        deadline = time.monotonic() + seconds
-        while not until():
-            assert self.process.poll() is None, self.said.read_text()
-            assert time.monotonic() < deadline, self.said.read_text()
-            time.sleep(0.2)
-
-    def answers(self) -> bool:
-        try:
-            with urlopen(f"{self.prefect}/api/health") as prefect, urlopen(f"{self.mlflow}/health") as mlflow:  # noqa: S310
-                return bool(prefect.status == mlflow.status == 200)
-        except OSError:
-            return False
-
-    def servers(self) -> list[int]:
-        """Prefect's and MLflow's process."""
-        children = psutil.Process(self.process.pid).children()
-        return [child.pid for child in children if "server" in child.cmdline()]
-
-    @contextmanager
-    def ending_all(self) -> Iterator[None]:
-        """After the block, which ends the process: none of its family is left, and the ports are free."""
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        assert len(family) >= 6  # itself, the orphans' end, two servers with MLflow's own child, and the worker
-        yield
-        self.process.wait(60)
-        _, alive = psutil.wait_procs(family, 20)
-        assert alive == []
-        for url in (self.prefect, self.mlflow):
-            socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))).close()
-
-
-@contextmanager
-def serving(output: Path) -> Iterator[tuple[Served, SyncPrefectClient]]:
-    served = Served(output)
-    try:
-        with temporary_settings({PREFECT_API_URL: f"{served.prefect}/api"}), get_client(sync_client=True) as client:
-            yield served, client
-    finally:
-        served.process.terminate()
-        served.process.wait(60)
-
-
-def start_sweep(client: SyncPrefectClient, output: Path, **changes: Any) -> Callable[[], str]:
-    """Starts a run; returns the function that tells its state."""
-    config = tiny(output, **changes).model_dump(mode="json")
-    deployment = client.read_deployment_by_name("sweep/sweep").id
-    run = client.create_flow_run_from_deployment(deployment, parameters={"config": config}).id
-
-    def state() -> str:
-        found = client.read_flow_run(run).state
-        assert found
-        assert found.name != "Failed", found.message
-        return str(found.name)
-
-    return state
 
 
 @pytest.mark.slow

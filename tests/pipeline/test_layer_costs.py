@@ -42,6 +42,25 @@ def test_every_layer_of_a_model_is_measured(
     assert table.overhead_ms <= model.predict(PruningPlan((cut,), 0.1, "tod", 1, 1)) != record.dense_ms
 
 
+def test_layers_are_measured_in_the_precision_of_the_file(
+    dense_record: ModelRecord, onnx_record: OnnxRecord, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantised: list[bool] = []
+
+    def answer(files: Sequence[TimedFile], *_: object) -> list[list[float]]:
+        layers = [file.path for file in files if "channels" in file.path.name]
+        quantised.append(all(b"QuantizeLinear" in path.read_bytes() for path in layers))
+        return [[1.0] for _ in files]
+
+    monkeypatch.setattr(stage, "medians", answer)
+    for precision in ("fp32", "int8-cpu"):
+        onnx = onnx_record.model_copy(update={"precision": precision})
+        assert layer_costs(dense_record, onnx, {}, LayerCostConfig(), 1, store).precision == precision
+    assert quantised == [False, False, True, True]  # to find the block, and the layers
+    with pytest.raises(InputError, match="layers are measured in fp32 or int8-cpu, not in fp16; set"):
+        layer_costs(dense_record, onnx_record.model_copy(update={"precision": "fp16"}), {}, LayerCostConfig(), 1, store)
+
+
 def test_layers_that_are_alike_are_measured_once(
     dense_record: ModelRecord, onnx_record: OnnxRecord, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +94,7 @@ def test_the_block_is_found_by_what_half_of_it_costs(block: int, tmp_path: Path,
         ]
 
     monkeypatch.setattr(stage, "medians", answer)
-    assert fast_block(tmp_path, 1, 1) == block
+    assert fast_block(tmp_path, "fp32", 1, 1) == block
 
 
 def test_what_cannot_be_measured_is_refused(

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pipeline.layer_kinds import layers_of
-from pipeline.layer_models import INPUT, OUTPUT, WEIGHT, identity_model, input_shape, layer_model
+from pipeline.layer_models import INPUT, OUTPUT, STEP, WEIGHT, identity_model, input_shape, layer_model
 from pipeline.onnxruntime_runner import OnnxRunner
 
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
@@ -43,6 +44,30 @@ def test_a_file_computes_what_the_layer_does(name: str, tmp_path: Path) -> None:
     if found.kind.operator == "conv":  # one position is handed out
         expected = expected[(slice(None), slice(None), *(slice(0, 1) for _ in found.kind.size))]
     np.testing.assert_allclose(OnnxRunner(path, INPUT, OUTPUT, 1)(images.numpy()), expected.numpy(), atol=1e-6, rtol=1e-5)
+
+
+FUSED = {"convolution": "QLinearConv", "depthwise": "QLinearConv", "grouped": "QLinearConv", "even kernel": "QLinearConv"}
+FUSED |= {"one-dimensional": "QLinearConv", "linear": "QGemm", "linear on positions": "MatMulIntegerToFloat"}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("name", LAYERS)
+def test_in_int8_it_computes_nearly_the_same_with_the_kernels_of_int8(name: str, tmp_path: Path) -> None:
+    layer, shape = LAYERS[name]
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    (found,) = layers_of(nn.Sequential(layer), images)
+    widths = found.kind.widths(found.weight)
+    plain, int8, optimised = (tmp_path / name for name in ("plain.onnx", "int8.onnx", "optimised.onnx"))
+    plain.write_bytes(layer_model(found.kind, *widths))
+    int8.write_bytes(layer_model(found.kind, *widths, "int8-cpu"))
+    onnx.checker.check_model(onnx.load(int8), full_check=True)
+    expected, quantised = (OnnxRunner(path, INPUT, OUTPUT, 1)(images.numpy()) for path in (plain, int8))
+    np.testing.assert_allclose(quantised, expected, atol=STEP)
+    assert not np.array_equal(quantised, expected)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(optimised), 3
+    onnxruntime.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
+    assert FUSED[name] in [node.op_type for node in onnx.load(optimised).graph.node]
 
 
 def test_the_file_that_computes_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ SMALLEST, LARGEST = 2, 5
 
 
 class StandIn:
-    """Runs the ONNX file that lies where the engine should, in batches that the profile allows, and adds `error` to the first logit."""
+    """Runs the ONNX file that lies where the engine should, in the profile's batches, and adds `error` to the first logit."""
 
     runtime = "tensorrt"
     error = 0.0
