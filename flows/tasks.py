@@ -164,24 +164,30 @@ class FlowRunner:
 
 
 class DirectRunner(FlowRunner):
-    """Runs stages with no flow and no server, through the same cache."""
+    """Runs stages with no flow and no server, through the same cache: those that are never cached run each time."""
 
     def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
         """Run a stage, or return its cached record; `about` only names the log line."""
         arguments = _with_store(stage, arguments, self.store)
+        self.finished += 1
+        if not stage.persist_result:
+            return self._ran(stage, about, arguments)
         storage = LocalFileSystem(basepath=str(self.cache))
         results = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
         key = cache_key(stage.fn, arguments)
         self._drop_torn(key)
-        self.finished += 1
         if results.exists(key):
             record: R = results.read(key).result
             if self.store.intact(record):
                 self.cached += 1
                 return record
-        log.info("%s · %s", stage.name, about)
-        record = stage.fn(**arguments)
+        record = self._ran(stage, about, arguments)
         results.write(record, key=key)
+        return record
+
+    def _ran(self, stage: Task[..., R], about: str, arguments: dict[str, Any]) -> R:
+        log.info("%s · %s", stage.name, about)
+        record: R = stage.fn(**arguments)
         return record
 
 

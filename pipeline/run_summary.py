@@ -10,9 +10,11 @@ from pipeline.headline import headline, points
 from pipeline.markdown import section
 from pipeline.measurements import RunReport
 
-NOTE = """\
-Every file that was measured at batch {batch_size}. Top-1 is that of the file on {samples} test images, of other precisions than
-fp32 on the validation images; the speed-up is against the dense model's fp32 file. 95% intervals are in brackets."""
+NOTE = (  # Prefect's pages break a paragraph at every line
+    "Every file that was measured at batch {batch_size}. Top-1 is that of the file on {samples} test images, of other precisions "
+    "than fp32 on the validation images; the speed-up is against the dense model's fp32 file. 95% intervals are in brackets."
+)
+NOTHING = "–"  # they take a plain dash for a list
 
 
 def run_summary(report: RunReport, *remarks: str) -> str:
@@ -47,16 +49,16 @@ def _cells(report: RunReport, row: Row) -> dict[str, str]:
     return {
         "candidate": row.candidate.name,
         "precision": row.series.precision,
-        "runtime": row.series.runtime,
-        "units removed": units_removed(row),
+        "verdict": row.series.verdict,
+        "speed-up": _with_brackets(*speedup(row)),
+        "top-1": _with_brackets(*accuracy(row)),
+        "note": ", ".join(filter(None, marks)) or NOTHING,
+        "median": _with_brackets(*median(row)),
         "MACs": f"{model.macs:,} ({model.macs / dense.macs:.0%})",
         "MB": f"{row.file.size_bytes / 1e6:.3f}",
-        "top-1": _with_brackets(*accuracy(row)),
-        "points against dense": f"{points(report, row.candidate):+.2f}" if row.test and row.candidate.plan else "-",
-        "median": _with_brackets(*median(row)),
-        "speed-up": _with_brackets(*speedup(row)),
-        "verdict": row.series.verdict,
-        "note": ", ".join(filter(None, marks)) or "-",
+        "units removed": units_removed(row) if row.candidate.plan else NOTHING,
+        "points against dense": f"{points(report, row.candidate):+.2f}" if row.test and row.candidate.plan else NOTHING,
+        "runtime": row.series.runtime,
     }
 
 

@@ -47,9 +47,10 @@ def test_a_row_a_measured_file_in_the_order_of_the_measurement(with_files):
         "verdict": "faster",
         "note": "recommended, on the Pareto front",
     }
-    assert (rows[0]["speed-up"], rows[0]["points against dense"], rows[0]["units removed"]) == ("1", "-", "-")
+    assert (rows[0]["speed-up"], rows[0]["points against dense"], rows[0]["units removed"]) == ("1", "–", "–")
     assert rows[2]["top-1"] == "85.00% (validation, -3.40)"
     assert len({tuple(row) for row in rows}) == 1  # the columns of a table
+    assert not any(value == "-" for row in rows for value in row.values())  # Prefect's pages make a list of it
 
 
 def test_the_summary_says_what_to_ship_and_why(make_report):
