@@ -10,11 +10,12 @@ from pipeline.headline import headline, points
 from pipeline.markdown import section
 from pipeline.measurements import RunReport
 
-NOTE = (  # Prefect's pages break a paragraph at every line
+NOTE = (
     "Every file that was measured at batch {batch_size}. Top-1 is that of the file on {samples} test images, of other precisions "
     "than fp32 on the validation images; the speed-up is against the dense model's fp32 file. 95% intervals are in brackets."
 )
-NOTHING = "–"  # they take a plain dash for a list
+NOTHING = "–"  # Prefect's pages take a plain dash for a list
+ONE_LINE = 1000  # and break a paragraph at every line
 
 
 def run_summary(report: RunReport, *remarks: str) -> str:
@@ -29,7 +30,7 @@ def run_summary(report: RunReport, *remarks: str) -> str:
         f"**{headline(report)}**",
         _capitalised(recommendation(report)),
         *map(_capitalised, remarks),
-        section("Candidates", note, tuple(rows[0]), (tuple(row.values()) for row in rows)),
+        section("Candidates", note, tuple(rows[0]), (tuple(row.values()) for row in rows), ONE_LINE),
         _refused(report),
         "\n".join(("## Conditions of the measurement", "", *(f"- {line}" for line in conditions(report.latency)))),
         f"Everything else, with all figures, is in `{report.folder}/report.md`.",

@@ -61,6 +61,8 @@ def test_the_summary_says_what_to_ship_and_why(make_report):
     assert shipped.startswith("To ship: tolerance-0.2 in fp32 is at least 1.20 times as fast")
     assert remark == "Version 3 of digits has become champion."
     assert "## Not recommended\n\n- tolerance-0.05 fp32: not faster: 1.02 [0.97, 1.06]" in text
+    assert "\n\nEvery file that was measured at batch 1." in text
+    assert "95% intervals are in brackets." in next(line for line in text.splitlines() if line.startswith("Every file"))
     assert "- machine: Model CPU 3000, 2 cores" in text
     assert "/digits/report.md`" in text
 
