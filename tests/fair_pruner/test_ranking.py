@@ -41,7 +41,7 @@ def rounded(units: int, depth: int, round_to: int) -> int:
 
 
 @given(tables, st.lists(numbers, min_size=1, max_size=5), st.integers(1, 9))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_tod_depths_equal_a_search_with_sets(table: ScoreTable, tolerances: list[float], min_units: int) -> None:
     depths = Ranking(table).depths(tolerances, min_units=min_units).tolist()
     assert depths == [[tod_depth(g.u_score, g.r_score, t, min_units) for g in table.groups] for t in tolerances]

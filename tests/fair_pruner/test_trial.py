@@ -44,7 +44,7 @@ def test_a_reader_whose_channels_are_mixed_up_is_found_out(family: Family) -> No
 
 def test_a_forgotten_slice_is_found_out(family: Family) -> None:
     model, example = family
-    for group in find_groups(model, example)[:3]:
+    for group in find_groups(model, example)[:2]:
         for place in range(len(group.slices)):
             less = replace(group, slices=(*group.slices[:place], *group.slices[place + 1 :]))
             assert fault(cuttable_copy(model), example, [less], {group.name: tuple(range(group.units // 2))}), group.slices[place]

@@ -36,7 +36,7 @@ def report(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ru
     """A sweep that shows its progress as if every stage took long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress_module, "EVERY_SECONDS", 0.0)
-        return sweep(tiny(tmp_path_factory.mktemp("runs"), engine={"enabled": False}))
+        return sweep(tiny(tmp_path_factory.mktemp("runs"), engine={"enabled": False}, allocate={"tolerances": [0.3]}))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_pareto_figure_is_an_image_that_needs_no_server(report: RunReport, s
 
 def test_long_tasks_show_how_far_they_are(report: RunReport, client: SyncPrefectClient, shown: dict[str, Artifact]) -> None:
     bars = {key: artifact for key, artifact in shown.items() if artifact.type == "progress"}
-    long = ("dense-vgg", "score-vgg", "finetune-tolerance-0-3", "evaluate-dense-onnx-test", "benchmark-3-candidates")
+    long = ("dense-vgg", "score-vgg", "finetune-tolerance-0-3", "evaluate-dense-onnx-test", "benchmark-2-candidates")
     assert {f"tiny-{name}" for name in long} <= bars.keys()
     assert {artifact.data for artifact in bars.values()} == {100}
     assert all(re.fullmatch("[a-z0-9-]+", key) for key in shown)

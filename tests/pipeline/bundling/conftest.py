@@ -107,7 +107,7 @@ def _variant(of: Candidate, precision: Precision, store: Store) -> Variant:
         ),
     }
     skipped = EngineRecord(status="skipped", reason="TensorRT wants int8-trt")
-    return variant(made, validation, of.onnx_validation, engines.get(precision, skipped), store)
+    return variant(made, validation, of.onnx_validation, engines.get(precision, skipped), None, store)
 
 
 def _latency() -> LatencyReport:
