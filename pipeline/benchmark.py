@@ -43,8 +43,9 @@ def benchmark(contestants: tuple[Contestant, ...], config: BenchmarkConfig, stor
     for place in range(len(contestants)):
         reference_of(place, contestants)
     cores = choose_cores(config.threads) if config.pin else ()
+    runs = _pilot(contestants, config, store, cores)
     machine, before = _look(contestants, config, cores), throttle_count()
-    rounds = _measure(contestants, config, store, cores)
+    rounds = _measure(contestants, config, store, cores, runs)
     after = throttle_count()
     series: list[LatencySeries] = []
     for which, batch_size in enumerate(config.batch_sizes):
@@ -76,32 +77,45 @@ def _look(contestants: tuple[Contestant, ...], config: BenchmarkConfig, cores: t
     return machine
 
 
+def _pilot(contestants: tuple[Contestant, ...], config: BenchmarkConfig, store: Store, cores: tuple[int, ...]) -> Runs:
+    """How often a round must run each file, found by running it a few times; what cannot run here is refused here."""
+    few: Runs = ((PILOT_RUNS,) * len(config.batch_sizes),) * len(contestants)
+
+    def needed(pilot: Timings) -> int:
+        wanted = config.min_seconds * 1000 / float(pilot.wall_ms.min())
+        return math.ceil(max(config.min_runs, wanted) / config.rounds)
+
+    return tuple(tuple(map(needed, pilots)) for pilots in _round(contestants, config, store, cores, few, 0))
+
+
 def _measure(
-    contestants: tuple[Contestant, ...], config: BenchmarkConfig, store: Store, cores: tuple[int, ...]
+    contestants: tuple[Contestant, ...], config: BenchmarkConfig, store: Store, cores: tuple[int, ...], runs: Runs
 ) -> list[list[TurnTimings]]:
-    """What each round says, after the one that only finds out how often to run."""
+    """What each round says."""
     wanted_ms = config.min_seconds * 1000
-    places = range(len(contestants))
-
-    def round_of(runs: Runs, turn: int) -> list[TurnTimings]:
-        order = rotated(len(contestants), turn)
-        turns = tuple(_turn(contestants[place], runs[place], config, store) for place in order)
-        names = [_name(contestants[place]) for place in order]
-        said = run_round(Round(turns, config.threads, cores, config.warmup_seconds), names)
-        return [said[order.index(place)] for place in places]
-
-    def runs_needed(pilot: Timings) -> int:
-        return math.ceil(max(config.min_runs, wanted_ms / float(pilot.wall_ms.min())) / config.rounds)
-
-    few = (PILOT_RUNS,) * len(config.batch_sizes)
-    runs = tuple(tuple(map(runs_needed, pilots)) for pilots in round_of((few,) * len(contestants), 0))
     finished: list[list[TurnTimings]] = []
     spent_ms = np.zeros((len(contestants), len(config.batch_sizes)))
     turns = takewhile(lambda turn: turn < config.rounds or bool(spent_ms.min() < wanted_ms), count())
     for turn in progress(turns, "benchmark", config.rounds):
-        finished.append(round_of(runs, turn))
+        finished.append(_round(contestants, config, store, cores, runs, turn))
         spent_ms += [[each.wall_ms.sum() for each in timings] for timings in finished[-1]]
     return finished
+
+
+def _round(
+    contestants: tuple[Contestant, ...],
+    config: BenchmarkConfig,
+    store: Store,
+    cores: tuple[int, ...],
+    runs: Runs,
+    turn: int,
+) -> list[TurnTimings]:
+    """What each contestant took in a round, in their own order, whatever that of their turns was."""
+    order = rotated(len(contestants), turn)
+    turns = tuple(_turn(contestants[place], runs[place], config, store) for place in order)
+    names = [_name(contestants[place]) for place in order]
+    said = run_round(Round(turns, config.threads, cores, config.warmup_seconds), names)
+    return [said[order.index(place)] for place in range(len(contestants))]
 
 
 def rotated(contestants: int, turn: int) -> list[int]:

@@ -13,7 +13,7 @@ rules = st.sampled_from(["tod", "uniform", "global"])
 
 
 @given(tables, numbers, rules, st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_laws_of_a_plan(table: ScoreTable, number: float, rule: Rule, round_to: int, min_units: int) -> None:
     plan = allocate(table, tolerance=number, round_to=round_to, min_units=min_units, rule=rule)
     unrounded = allocate(table, tolerance=number, min_units=min_units, rule=rule)
@@ -37,7 +37,7 @@ def test_laws_of_a_plan(table: ScoreTable, number: float, rule: Rule, round_to: 
 
 
 @given(tables, numbers, numbers, rules)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=170, deadline=None)
 def test_a_larger_number_removes_a_superset(table: ScoreTable, one: float, other: float, rule: Rule) -> None:
     low, high = (allocate(table, tolerance=t, rule=rule) for t in sorted((one, other)))
     for shallow, deep in zip(low.groups, high.groups, strict=True):

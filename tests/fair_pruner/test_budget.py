@@ -49,7 +49,7 @@ class Counting(NamedTuple):
 
 
 @given(tables, rules, st.integers(1, 9), st.integers(1, 9), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=110, deadline=None)
 def test_the_number_meets_the_budget_and_the_next_smaller_one_does_not(
     table: ScoreTable, rule: Rule, round_to: int, min_units: int, data: st.DataObject
 ) -> None:

@@ -56,7 +56,7 @@ def dense(*plans: PruningPlan) -> dict[str, list[str]]:
 
 
 @given(rounds(2))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=310, deadline=None)
 def test_the_composed_plan_cuts_what_the_two_cut_in_turn(plans: tuple[PruningPlan, PruningPlan]) -> None:
     first, second = plans
     both, model = compose(first, second), dense(first, second)
@@ -74,7 +74,7 @@ def test_the_composed_plan_cuts_what_the_two_cut_in_turn(plans: tuple[PruningPla
 
 
 @given(rounds(3))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=220, deadline=None)
 def test_composing_is_associative(plans: tuple[PruningPlan, PruningPlan, PruningPlan]) -> None:
     first, second, third = plans
     assert compose(compose(first, second), third) == compose(first, compose(second, third))
@@ -85,7 +85,7 @@ def pruned(plan: PruningPlan) -> dict[str, tuple[int, ...]]:
 
 
 @given(rounds(2))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=360, deadline=None)
 def test_the_remainder_of_a_composed_plan_is_its_second_round(plans: tuple[PruningPlan, PruningPlan]) -> None:
     first, second = plans
     whole = compose(first, second)
@@ -101,7 +101,7 @@ sizes_and_scores = st.lists(st.integers(1, 20).flatmap(group_of), min_size=1, ma
 
 
 @given(sizes_and_scores, st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=170, deadline=None)
 def test_doing_a_part_and_then_the_remainder_does_the_whole(
     groups: list[tuple[list[float], list[float]]], data: st.DataObject
 ) -> None:

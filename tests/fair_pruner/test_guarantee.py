@@ -17,7 +17,7 @@ rules = st.sampled_from(["tod", "uniform", "global"])
 
 
 @given(st.lists(scores, min_size=1, max_size=30), st.randoms(use_true_random=False))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=520, deadline=None)
 def test_the_removed_mass_never_exceeds_the_bound_at_any_depth(masses: list[float], random: Random) -> None:
     """In floats, without an epsilon, and whichever way ties of R are broken."""
     n = len(masses)
@@ -43,7 +43,7 @@ def test_the_bound_is_attained_and_grows_with_the_overlap(masses: list[float], d
 
 
 @given(tables, numbers, rules, st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_plan_keeps_its_bound_and_states_its_margin(
     table: ScoreTable, number: float, rule: Rule, round_to: int, min_units: int
 ) -> None:

@@ -41,7 +41,7 @@ def rounded(units: int, depth: int, round_to: int) -> int:
 
 
 @given(tables, st.lists(numbers, min_size=1, max_size=5), st.integers(1, 9))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_tod_depths_equal_a_search_with_sets(table: ScoreTable, tolerances: list[float], min_units: int) -> None:
     depths = Ranking(table).depths(tolerances, min_units=min_units).tolist()
     assert depths == [[tod_depth(g.u_score, g.r_score, t, min_units) for g in table.groups] for t in tolerances]
@@ -62,7 +62,7 @@ whole_u = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=8)
 
 
 @given(st.lists(whole_u, min_size=1, max_size=4), st.data(), st.integers(1, 4), st.sampled_from(["l1", "lamp"]))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=490, deadline=None)
 def test_global_takes_the_lowest_of_all_units(
     groups: list[list[float]], data: st.DataObject, min_units: int, removal: Removal
 ) -> None:
@@ -84,7 +84,7 @@ def test_global_golden() -> None:
 
 
 @given(tables, numbers, numbers, rules, st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=160, deadline=None)
 def test_a_larger_number_never_cuts_less_and_rounding_never_more(
     table: ScoreTable, one: float, other: float, rule: Rule, round_to: int, min_units: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_larger_number_never_cuts_less_and_rounding_never_more(
 
 
 @given(tables, numbers, rules, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=180, deadline=None)
 def test_each_group_is_rounded_to_its_own_multiple(table: ScoreTable, number: float, rule: Rule, data: st.DataObject) -> None:
     ranking = Ranking(table)
     named = data.draw(st.lists(st.sampled_from([group.name for group in table.groups]), unique=True))
@@ -111,7 +111,7 @@ def test_each_group_is_rounded_to_its_own_multiple(table: ScoreTable, number: fl
 
 
 @given(tables, rules, st.integers(1, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=230, deadline=None)
 def test_depths_change_exactly_at_the_critical_numbers(table: ScoreTable, rule: Rule, min_units: int) -> None:
     ranking = Ranking(table)
     critical = ranking.critical(rule=rule, min_units=min_units)

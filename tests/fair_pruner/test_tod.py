@@ -17,7 +17,7 @@ def brute_force(u: list[float], r: list[float]) -> list[float]:
 
 
 @given(vectors)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=590, deadline=None)
 def test_curve_equals_the_intersection_of_the_sets(scores: tuple[list[float], list[float]]) -> None:
     u, r = scores
     assert tod_curve(torch.tensor(u), torch.tensor(r)).tolist() == brute_force(u, r)

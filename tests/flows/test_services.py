@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -19,13 +19,15 @@ FAMILY = "sleep 600 & echo $! >> pids; echo $$ >> pids; "  # of a child: one of 
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of the children, and short delays."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder of the children, short delays, and SIGHUP as it is where nobody has said nohup."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(services, "FIRST_DELAY", 0.05)
     monkeypatch.setattr(services, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(services, "START_SECONDS", 30.0)
-    return tmp_path
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield tmp_path
+    signal.signal(signal.SIGHUP, earlier)
 
 
 def child(script: str, ready: Callable[[], bool] = lambda: True, name: str = "child") -> Service:
