@@ -91,7 +91,8 @@ def test_what_the_process_refuses_is_refused_here(turn: Turn, tmp_path: Path) ->
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from pipeline.latency_process import run_round
 from pipeline.latency_round import Round, Turn
 print("started", flush=True)
