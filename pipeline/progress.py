@@ -22,7 +22,8 @@ DRAWN_EVERY_SECONDS = 0.1
 def progress(items: Iterable[T], description: str, total: int, loop: int = 1, loops: int = 1) -> Iterator[T]:
     """Yield `items` and show how many of `total` are done. On a terminal a bar, which vanishes when finished.
 
-    The `observer` is told after each item. The share that it gets is that of `loops` such loops, this being number `loop`.
+    Where there are more items than expected a line says so. The `observer` is told after each item. The share that it gets is
+    that of `loops` such loops, this being number `loop`.
     """
     watched = _observed(items, description, total, loop, loops)
     if sys.stderr.isatty():
@@ -42,7 +43,7 @@ def progress(items: Iterable[T], description: str, total: int, loop: int = 1, lo
         yield item
         if time.monotonic() - last > LINE_EVERY_SECONDS:
             last = time.monotonic()
-            log.info("%s: %d of %d", description, done, total)
+            log.info("%s: %d%s of %d", description, done, " instead" * (done > total), total)
 
 
 def _observed(items: Iterable[T], description: str, total: int, loop: int, loops: int) -> Iterator[T]:

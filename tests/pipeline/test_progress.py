@@ -1,5 +1,6 @@
 """What an observer of a loop is told; the bar and the log lines are for people."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +34,12 @@ def test_more_items_than_expected_are_not_more_than_all(told: list[tuple[str, fl
 
 def test_without_an_observer_the_items_come_as_they_are() -> None:
     assert list(progress("ab", "letters", 2)) == ["a", "b"]
+
+
+def test_a_line_tells_how_many_are_done_even_if_there_are_more_than_expected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.progress.LINE_EVERY_SECONDS", -1.0)
+    with caplog.at_level(logging.INFO, "pipeline"):
+        assert list(progress(iter(range(3)), "rounds", 2)) == [0, 1, 2]
+    assert caplog.messages == ["rounds: 1 of 2", "rounds: 2 of 2", "rounds: 3 instead of 2"]
