@@ -38,14 +38,14 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
     wanted = [candidate_named(source, name) for name in candidates] or list(source.candidates)
     kept = [c for c in source.candidates if c is source.candidates[0] or c in wanted]
     for candidate in kept:
-        for onnx in (candidate.onnx, *(variant.onnx for variant in candidate.variants)):
-            if not store.intact(onnx):
+        for file in candidate.files:
+            if not store.intact(file.onnx):
                 raise InputError(
-                    f"{onnx.file.path} of {candidate.name} is missing from the store or altered; run the sweep again"
+                    f"{file.onnx.file.path} of {candidate.name} is missing from the store or altered; run the sweep again"
                 )
     runner = FlowRunner(run.resolve().parent)
     rebuilt = tuple(_rebuilt(runner, config, candidate) for candidate in kept)
-    engines = [engine for c in rebuilt for engine in (c.engine, *(v.engine for v in c.variants)) if engine.file]
+    engines = [file.engine for candidate in rebuilt for file in candidate.files if file.engine.file]
     if not engines:
         raise InputError(f"no engine can be built here: {rebuilt[0].engine.reason}")
     ran = all(engine.status == "executed" for engine in engines)

@@ -60,7 +60,7 @@ def judge(
     """
     size, runtime = batch_size or batch_sizes(latency)[0], runtimes(latency)[0]
     files: dict[tuple[str, str], tuple[Candidate, OnnxRecord]] = {
-        (c.name, onnx.precision): (c, onnx) for c in candidates for onnx in (c.onnx, *(v.onnx for v in c.variants))
+        (candidate.name, file.onnx.precision): (candidate, file.onnx) for candidate in candidates for file in candidate.files
     }
     judged = []
     for series in latency.series:
@@ -79,10 +79,8 @@ def best(files: tuple[JudgedFile, ...]) -> JudgedFile | None:
 
 def validation_top1(candidate: Candidate, onnx: OnnxRecord, runtime: Runtime) -> float:
     """Top-1 on the validation images of one of a candidate's files, for the runtime `tensorrt` of the engine built from it."""
-    variant = next((each for each in candidate.variants if each.onnx.precision == onnx.precision), None)
-    of_file = variant.validation if variant else candidate.onnx_validation
-    of_engine = variant.engine_validation if variant else candidate.engine_validation
-    return (of_engine or of_file if runtime == "tensorrt" else of_file).top1
+    file = next(each for each in candidate.files if each.onnx.precision == onnx.precision)
+    return (file.engine_validation or file.validation if runtime == "tensorrt" else file.validation).top1
 
 
 def bound_check(name: str, holds: bool, found: str, allowed: str, objection: str) -> Check:

@@ -49,7 +49,7 @@ def bundle(
     check_free(target, force)
     loaded = load_data(data, seed)
     _check_data(chosen.onnx, loaded)
-    models = (chosen.onnx, *(variant.onnx for variant in chosen.variants))
+    models = tuple(file.onnx for file in chosen.files)
     golden = golden_set(models, loaded, store)
     with whole(target) as folder:
         for model in models:

@@ -160,10 +160,7 @@ def engines(report: RunReport) -> str:
     rows = [
         _engine_row(candidate.name, onnx.precision, engine, accuracy)
         for candidate in report.candidates
-        for onnx, engine, accuracy in (
-            (candidate.onnx, candidate.engine, candidate.engine_validation),
-            *((v.onnx, v.engine, v.engine_validation) for v in candidate.variants),
-        )
+        for onnx, _, engine, accuracy in candidate.files
         if onnx.precision != "int8-cpu"
     ]
     titles = (

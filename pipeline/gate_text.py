@@ -46,7 +46,7 @@ def _others(result: GateResult) -> str:
 def _judged(report: RunReport, result: GateResult) -> str:
     """The accuracy of the judged file; only fp32 files are evaluated on the test images."""
     candidate, dense = candidate_named(report, result.candidate), report.candidates[0]
-    files = {onnx.precision: onnx for onnx in (candidate.onnx, *(variant.onnx for variant in candidate.variants))}
+    files = {file.onnx.precision: file.onnx for file in candidate.files}
     validation = validation_top1(candidate, files[result.precision], result.runtime)
     tested = "on the test images" if result.precision == "fp32" else "of its fp32 file on the test images"
     return (

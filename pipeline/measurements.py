@@ -1,6 +1,6 @@
 """What was measured on the records: accuracy, latency, and everything together in the report of a run."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -49,6 +49,15 @@ class Variant(Value):
     engine_validation: EvalReport | None = None
 
 
+class ExportedFile(NamedTuple):
+    """One of a candidate's ONNX files with its accuracy on the validation images, and the same of the engine built from it."""
+
+    onnx: OnnxRecord
+    validation: EvalReport
+    engine: EngineRecord
+    engine_validation: EvalReport | None
+
+
 class Candidate(Value):
     """Everything known about one model of the sweep: the dense one (`tolerance` and `plan` None), or one that was cut.
 
@@ -69,6 +78,12 @@ class Candidate(Value):
     engine_validation: EvalReport | None = Field(None, description="accuracy of the engine itself, if it was executed")
     variants: tuple[Variant, ...] = ()
     stage_seconds: dict[str, float]
+
+    @property
+    def files(self) -> tuple[ExportedFile, ...]:
+        """In every precision, fp32 first."""
+        fp32 = ExportedFile(self.onnx, self.onnx_validation, self.engine, self.engine_validation)
+        return fp32, *(ExportedFile(v.onnx, v.validation, v.engine, v.engine_validation) for v in self.variants)
 
 
 class Recommendation(Value):

@@ -33,9 +33,9 @@ class Contender(NamedTuple):
 def contender(report: RunReport, candidate: str, precision: str, runtime: Runtime) -> Contender:
     """A file of a run. Raises InputError if the run has none of that name."""
     found = candidate_named(report, candidate)
-    for onnx in (found.onnx, *(variant.onnx for variant in found.variants)):
-        if onnx.precision == precision:
-            return Contender(report, found, onnx, runtime)
+    for file in found.files:
+        if file.onnx.precision == precision:
+            return Contender(report, found, file.onnx, runtime)
     raise InputError(f"{report.name} has no file of {candidate} in {precision}")
 
 

@@ -70,9 +70,9 @@ def _latency(file: JudgedFile, run: RunReport, baseline: RunReport, most: float)
 
 def _validation_top1(file: JudgedFile, baseline: RunReport) -> float | None:
     for candidate in baseline.candidates:
-        for onnx in (candidate.onnx, *(variant.onnx for variant in candidate.variants)):
-            if (candidate.name, onnx.precision) == (file.candidate.name, file.onnx.precision):
-                return validation_top1(candidate, onnx, file.series.runtime)
+        for each in candidate.files:
+            if (candidate.name, each.onnx.precision) == (file.candidate.name, file.onnx.precision):
+                return validation_top1(candidate, each.onnx, file.series.runtime)
     return None
 
 

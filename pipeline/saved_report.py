@@ -55,7 +55,7 @@ def candidate_named(report: RunReport, name: str) -> Candidate:
 
 def _flaw(report: RunReport) -> str:
     """Why a report is none, though it can be read; empty if it is one."""
-    held = {(c.name, onnx.precision) for c in report.candidates for onnx in (c.onnx, *(v.onnx for v in c.variants))}
+    held = {(candidate.name, file.onnx.precision) for candidate in report.candidates for file in candidate.files}
     measured = {(series.candidate, series.precision) for series in report.latency.series}
     if not held or not measured:
         return "it holds no candidates or no latencies"

@@ -51,7 +51,7 @@ def contestants(candidates: tuple[Candidate, ...], runtimes: tuple[Runtime, ...]
 
 
 def _files(candidate: Candidate, runtime: Runtime) -> Iterator[Contestant]:
-    for onnx, engine in ((candidate.onnx, candidate.engine), *((v.onnx, v.engine) for v in candidate.variants)):
+    for onnx, _, engine, _ in candidate.files:
         if onnx.precision in OF_USE[runtime] and (runtime != "tensorrt" or engine.file):
             yield Contestant.of(candidate.name, onnx, candidate.model.macs, runtime, engine if runtime == "tensorrt" else None)
 
