@@ -18,6 +18,7 @@ from fair_pruner.errors import (
     SettingError,
     UnsupportedModelError,
 )
+from fair_pruner.fill import plan_for
 from fair_pruner.groups import find_groups
 from fair_pruner.ranking import Ranking
 from fair_pruner.remove import remove
@@ -47,6 +48,7 @@ __all__ = [
     "compose",
     "find_groups",
     "measure",
+    "plan_for",
     "remainder",
     "remove",
     "score",

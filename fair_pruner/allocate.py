@@ -1,6 +1,7 @@
 """From scores to a plan: how deep each group is cut, and which units go."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from fair_pruner.guarantee import mass_bound, uniform_depths
@@ -35,13 +36,27 @@ def allocate(
     depths, unrounded = (
         ranking.depths((tolerance,), rule=rule, round_to=each, min_units=min_units)[0].tolist() for each in (rounding, 1)
     )
-    multiples = ranking.multiples(rounding)
+    return plan_of(ranking, depths, unrounded, number=tolerance, round_to=rounding, min_units=min_units, rule=rule)
+
+
+def plan_of(
+    ranking: Ranking,
+    depths: Sequence[int],
+    unrounded: Sequence[int],
+    *,
+    number: float,
+    round_to: RoundTo,
+    min_units: int,
+    rule: Rule,
+) -> PruningPlan:
+    """The plan that takes so many units of each group, by the settings given; `unrounded` are the depths before rounding."""
+    multiples = ranking.multiples(round_to)
     uniform = uniform_depths([group.units for group in ranking.groups], sum(depths), min_units)
     return PruningPlan(
         groups=tuple(_cut(*each) for each in zip(ranking.groups, depths, unrounded, multiples, strict=True)),
-        tolerance=tolerance,
+        tolerance=number,
         rule=rule,
-        round_to=rounding if isinstance(rounding, int) else math.gcd(*multiples),
+        round_to=round_to if isinstance(round_to, int) else math.gcd(*multiples),
         min_units=min_units,
         uniform_mass=math.fsum(_mass(*each) for each in zip(ranking.groups, uniform, strict=True)),
     )

@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from fair_pruner.errors import CalibrationError
 from fair_pruner.gather import of_all, sum_of_all
 from fair_pruner.observe import Observed, observing
-from fair_pruner.r_score import RScore
+from fair_pruner.r_score import Adding, RScore
 from fair_pruner.signals import Reader
 from fair_pruner.structure import Group, Point
-from fair_pruner.types import Protection
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Seen(NamedTuple):
-    """Labels of all samples (n,), the signal per channel at every point that was read, and R (units,) of every group."""
+    """Labels of all samples (n,), the signal per channel at every point that was read, and what the gates of every group add
+    up to (units,), for each way that was asked for.
+    """
 
     labels: Tensor
     signals: dict[Point, Tensor]
-    r_scores: list[Tensor]
+    gates: dict[Adding, list[Tensor]]
 
 
 def pass_over(
@@ -32,14 +33,14 @@ def pass_over(
     groups: Sequence[Group],
     readers: Mapping[Point, Reader],
     example_input: Tensor,
-    protection: Protection,
+    adding: Sequence[Adding],
     room: int,
 ) -> Seen:
     """Run the data forward and backward once. What readers store and what a step needs each stay within `room` bytes.
 
     Readers for which there is no room are postponed to further passes, forward only. Raises CalibrationError.
     """
-    totals = [RScore(group.units, protection) for group in groups]
+    totals = {way: [RScore(group.units, way) for group in groups] for way in adding}
     seen: list[Tensor] = []
     signals: dict[Point, Tensor] = {}
     with observing(model, groups, readers) as observed:
@@ -50,8 +51,9 @@ def pass_over(
             logits = model(inputs)
             _check(logits, labels)
             gradients = observed.gradients(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
-            for total, gradient in zip(totals, gradients, strict=True):
-                total.add(gradient)
+            for of_groups in totals.values():
+                for total, gradient in zip(of_groups, gradients, strict=True):
+                    total.add(gradient)
             seen.append(labels.detach().cpu())
             bytes_a_sample |= _postpone(observed, room, sum(map(len, seen)), batches)
         if not seen:
@@ -70,7 +72,8 @@ def pass_over(
                     model(inputs)
             signals |= {point: readers[point].value(labels) for point in now}
             waiting = waiting[len(now) :]
-    return Seen(labels, signals, [sum_of_all(total.total).abs() / len(labels) for total in totals])
+    gates = {way: [sum_of_all(total.total).abs() / len(labels) for total in of_groups] for way, of_groups in totals.items()}
+    return Seen(labels, signals, gates)
 
 
 def _samples_a_step(model: nn.Module, observed: Observed, example_input: Tensor, room: int) -> int:

@@ -1,11 +1,14 @@
 """R-Score: first-order estimate of how much the loss changes when a unit is removed. High = keep."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from fair_pruner.errors import UnsupportedModelError
 from fair_pruner.structure import Point
-from fair_pruner.types import Protection
+
+Adding = Literal["signed", "absolute", "squared"]  # how gate gradients add up over samples
 
 
 def gate_gradient(output: Tensor, gradient: Tensor, point: Point, samples: int, units: int) -> Tensor:
@@ -27,25 +30,33 @@ def gate_gradient(output: Tensor, gradient: Tensor, point: Point, samples: int, 
 
 
 class RScore:
-    """Adds up gate gradients, batch by batch, to R_j (units,), >= 0, high = keep.
+    """Adds up gate gradients, batch by batch, to a number per unit (units,), >= 0, high = keep.
 
     "signed": R_j = |dL/dg_j| for the mean loss L over the calibration set. Because unit j's output is g_j * a_j with
     g_j = 1, dL/dg_j is the sum of a * dL/da over samples, producers and positions: the first-order change of the loss when
     the unit's output is taken away. "absolute": the mean over samples of each one's |sum of a * dL/da|, in which samples
     that gain do not make up for those that lose. Source: arXiv:2508.02291; that the gate stands behind the norm is ours.
+
+    "squared" is no R-Score but the removal signal "hessian": the mean over samples of each one's squared sum, the diagonal of
+    the empirical Fisher matrix at the gates, which stands for that of the Hessian. Half of it is the saliency of Optimal Brain
+    Damage (LeCun et al. 1989) for taking g_j from 1 to 0. torch-pruning does so weight by weight: the sum of (w * dL/dw)^2.
     """
 
-    def __init__(self, units: int, protection: Protection) -> None:
+    def __init__(self, units: int, adding: Adding) -> None:
         self.total = torch.zeros(units, dtype=torch.float64)
-        self.protection = protection
+        self.adding = adding
 
     def add(self, gradients: Tensor) -> None:
         """Take in the gate gradients (samples, units) of one batch, of the summed loss."""
-        absolute = self.protection == "absolute"
-        if absolute and len(gradients) > 1 and not gradients[1:].any() and gradients[0].any():
-            raise UnsupportedModelError("absolute R-Scores need layers whose first dimension is the batch; use signed ones")
-        self.total += (gradients.abs() if absolute else gradients).double().sum(dim=0).cpu()
+        if self.adding != "signed" and len(gradients) > 1 and not gradients[1:].any() and gradients[0].any():
+            raise UnsupportedModelError(
+                "absolute R-Scores and the signal hessian need layers whose first dimension is the batch; use signed ones and "
+                "another signal"
+            )
+        gradients = gradients.double()
+        by_sample = {"signed": gradients, "absolute": gradients.abs(), "squared": gradients.square()}[self.adding]
+        self.total += by_sample.sum(dim=0).cpu()
 
     def value(self, samples: int) -> Tensor:
-        """R (units,) for the mean loss over so many samples."""
+        """The numbers (units,) for the mean loss over so many samples."""
         return self.total.abs() / samples

@@ -90,11 +90,10 @@ class Ranking:
         if min_units < 1:
             raise SettingError(f"min_units is {min_units}; it must be at least 1")
         depths = torch.empty(len(wanted), len(self.groups), dtype=torch.int64)
-        for column, smallest in enumerate(self._smallest_numbers(rule, min_units)):
+        for column, smallest in enumerate(self.smallest_numbers(rule, min_units)):
             depths[:, column] = torch.searchsorted(smallest, wanted, right=True) - 1
         units = torch.tensor([group.units for group in self.groups], dtype=torch.int64)
-        of_channels = zip(self.multiples(round_to), self.groups, strict=True)
-        multiple = torch.tensor([each // math.gcd(each, group.channels) for each, group in of_channels], dtype=torch.int64)
+        multiple = torch.tensor(self.unit_multiples(round_to), dtype=torch.int64)
         kept = (units - depths + multiple - 1) // multiple * multiple
         return (units - kept).clamp(min=0)
 
@@ -112,14 +111,19 @@ class Ranking:
                 raise SettingError(f"round_to is {multiple} for {name}; it must be at least 1")
         return [by_name.get(name, 1) for name in names]
 
+    def unit_multiples(self, round_to: RoundTo) -> list[int]:
+        """Per group what its number of units must be a multiple of, for that of its channels to be one as `multiples` says."""
+        of_channels = zip(self.multiples(round_to), self.groups, strict=True)
+        return [multiple // math.gcd(multiple, group.channels) for multiple, group in of_channels]
+
     def critical(self, *, rule: Rule = "tod", min_units: int = 1) -> list[float]:
         """The numbers at which depths change, ascending and exact, after one below them all; between two nothing changes."""
         one = torch.ones(1, dtype=torch.float64)
-        smallest = torch.cat([one, *self._smallest_numbers(rule, min_units)]).unique()
+        smallest = torch.cat([one, *self.smallest_numbers(rule, min_units)]).unique()
         changes: list[float] = smallest[smallest > 0].tolist()
         return [changes[0] / 2, *changes]
 
-    def _smallest_numbers(self, rule: Rule, min_units: int) -> list[Tensor]:
+    def smallest_numbers(self, rule: Rule, min_units: int) -> list[Tensor]:
         """Per group the smallest number at which at least m units go, non-decreasing over m = 0..n - min_units.
 
         It is m / n or k / N as floats divide, and floor(ratio * n) stands for the largest m with m / n <= ratio: the

@@ -10,6 +10,7 @@ from fair_pruner.attention import heads_open
 from fair_pruner.errors import SettingError
 from fair_pruner.groups import find_groups
 from fair_pruner.passes import Batches, pass_over
+from fair_pruner.r_score import Adding
 from fair_pruner.signals import WEIGHT_SIGNALS, Reader, WeightSignal, random_signal, reader_for
 from fair_pruner.structure import Group, Point
 from fair_pruner.types import Aggregation, Observation, Protection, Removal, ScoreTable, UnitScores
@@ -60,15 +61,20 @@ def score(
         reader = None if callable(removal) else reader_for(removal, projections, seed)
         if reader is not None:
             readers[point] = reader
-    seen = pass_over(model, batches, groups, readers, example_input, protection, room=memory_mb * MIB // 2)
+    of_gates: Adding | None = protection if removal == "taylor" else "squared" if removal == "hessian" else None
+    adding = tuple(dict.fromkeys((protection, of_gates or protection)))  # in one order in every process
+    seen = pass_over(model, batches, groups, readers, example_input, adding, room=memory_mb * MIB // 2)
     scores = []
-    for group, r in zip(groups, seen.r_scores, strict=True):
+    for place, (group, r) in enumerate(zip(groups, seen.gates[protection], strict=True)):
         values = [
             unit_values(getattr(producer, observe), seen.signals[getattr(producer, observe)], group.units)
             for producer in group.producers
             if readers
         ]
-        u = r if removal == "taylor" else _aggregated(values, aggregate) if values else _of_weights(group, model, removal, seed)
+        if of_gates:
+            u = seen.gates[of_gates][place]
+        else:
+            u = _aggregated(values, aggregate) if values else _of_weights(group, model, removal, seed)
         scores.append(
             UnitScores(
                 name=group.name,

@@ -153,6 +153,24 @@ def _bn_scale(group: Group, model: nn.Module) -> Tensor:
     return torch.stack(scales).mean(dim=0)
 
 
+def _group_norm(group: Group, model: nn.Module) -> Tensor:
+    """Mean squared L2 norm over all weights that go with a unit: filters, scales of norms, and the columns that read it.
+
+    As torch-pruning's GroupMagnitudeImportance (arXiv:2301.12900): of every coupled tensor the sum of squares of a unit's
+    entries, then the mean over tensors. Biases do not count; depthwise filters do, which torch-pruning leaves out.
+    """
+    parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
+    norms = []
+    for part in group.slices:
+        layer, _, name = part.tensor.rpartition(".")
+        if part.tensor not in parameters or "weight" not in name or isinstance(modules[layer], nn.PReLU):
+            continue
+        weight, unit_of = parameters[part.tensor].detach().double().cpu(), torch.tensor(part.unit_of)
+        squares = weight.movedim(part.dim, 0).reshape(len(unit_of), -1).square().sum(dim=1)
+        norms.append(torch.zeros(group.units, dtype=torch.float64).index_add_(0, unit_of[unit_of >= 0], squares[unit_of >= 0]))
+    return torch.stack(norms).mean(dim=0)
+
+
 def random_signal(seed: int) -> WeightSignal:
     """A signal that says nothing: seeded uniform numbers, others for each group."""
 
@@ -163,7 +181,14 @@ def random_signal(seed: int) -> WeightSignal:
     return draw
 
 
-WEIGHT_SIGNALS: dict[Removal, WeightSignal] = {"l1": _l1, "l2": _l2, "fpgm": _fpgm, "lamp": _lamp, "bn_scale": _bn_scale}
+WEIGHT_SIGNALS: dict[Removal, WeightSignal] = {
+    "l1": _l1,
+    "l2": _l2,
+    "group_norm": _group_norm,
+    "fpgm": _fpgm,
+    "lamp": _lamp,
+    "bn_scale": _bn_scale,
+}
 
 
 def reader_for(removal: Removal, projections: int, seed: int) -> Reader | None:

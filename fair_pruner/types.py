@@ -7,7 +7,20 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
 Rule = Literal["tod", "uniform", "global"]
-Removal = Literal["wasserstein", "l1", "l2", "bn_scale", "fpgm", "lamp", "hrank", "mean_activation", "random", "taylor"]
+Removal = Literal[
+    "wasserstein",
+    "l1",
+    "l2",
+    "group_norm",
+    "bn_scale",
+    "fpgm",
+    "lamp",
+    "hrank",
+    "mean_activation",
+    "random",
+    "taylor",
+    "hessian",
+]
 Observation = Literal["producer", "norm", "activation"]  # where outputs are read: of the producer, behind its norm, behind both
 Aggregation = Literal["max", "mean"]  # over the producers of a group
 Protection = Literal["signed", "absolute"]  # how R adds up: signed over samples, or absolute values sample by sample

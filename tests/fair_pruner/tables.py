@@ -1,9 +1,12 @@
 """Score tables for tests: drawn by hypothesis, and one like a ResNet-50's."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from hypothesis import strategies as st
 
-from fair_pruner import ScoreTable, UnitScores
+from fair_pruner import Cost, Group, PruningPlan, ScoreTable, UnitScores
 from fair_pruner.types import Removal
 
 # few whole numbers, so that ties are common, beside arbitrary ones
@@ -22,6 +25,33 @@ def group_of(n: int) -> st.SearchStrategy[tuple[list[float], list[float]]]:
 
 
 tables = st.lists(st.integers(1, 30).flatmap(group_of), min_size=1, max_size=4).map(lambda groups: table_of(*groups))
+
+
+def scores_for(groups: Sequence[Group], seed: int, agreement: float) -> ScoreTable:
+    """Seeded random scores of a model's groups; the R-Scores agree with the signal (1), contradict it (-1) or in between."""
+    generator = torch.Generator().manual_seed(seed)
+    scored = []
+    for group in groups:
+        u, noise = torch.rand(2, group.units, generator=generator, dtype=torch.float64)
+        r = torch.lerp(noise, u if agreement > 0 else 1 - u, abs(agreement))
+        scored.append(UnitScores(group.name, tuple(u.tolist()), tuple(r.tolist()), (group.name,)))
+    return ScoreTable(tuple(scored), "random", 1, seed, 1, 2)
+
+
+class Counting(NamedTuple):
+    """The costs of a model that spends one on each unit, and twice that on the last group's."""
+
+    table: ScoreTable
+
+    @property
+    def dense(self) -> Cost:
+        return self.after(PruningPlan((), 0.1, "tod", 1, 1))
+
+    def after(self, plan: PruningPlan) -> Cost:
+        units = {group.name: group.units for group in self.table.groups}
+        units |= {group.name: group.units - len(group.pruned) for group in plan.groups}
+        params = sum(units.values()) + units[self.table.groups[-1].name]
+        return Cost(params=params, macs=params, bytes=params)
 
 
 def like_resnet50() -> ScoreTable:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pytest
 import torch
@@ -27,25 +27,9 @@ from fair_pruner.budget import LOOKS
 from fair_pruner.types import Rule
 from pipeline.builtin_models import CifarResNet
 
-from .tables import table_of, tables
+from .tables import Counting, table_of, tables
 
 rules = st.sampled_from(["tod", "uniform", "global"])
-
-
-class Counting(NamedTuple):
-    """A model whose cost is its units, and twice the last group's."""
-
-    table: ScoreTable
-
-    @property
-    def dense(self) -> Cost:
-        return self.after(PruningPlan((), 0.1, "tod", 1, 1))
-
-    def after(self, plan: PruningPlan) -> Cost:
-        units = {group.name: group.units for group in self.table.groups}
-        units |= {group.name: group.units - len(group.pruned) for group in plan.groups}
-        params = sum(units.values()) + units[self.table.groups[-1].name]
-        return Cost(params=params, macs=params, bytes=params)
 
 
 @given(tables, rules, st.integers(1, 9), st.integers(1, 9), st.data())

@@ -45,9 +45,9 @@ def observed(family: Family, batches: list[tuple[Tensor, Tensor]], room: int) ->
     runs: list[int] = []
     hook = model.register_forward_hook(lambda *_: runs.append(1))
     readers = {producer.producer: Projections(8, 0) for group in groups for producer in group.producers}
-    seen = pass_over(model, batches, groups, readers, example, "signed", room)
+    seen = pass_over(model, batches, groups, readers, example, ("signed",), room)
     hook.remove()
-    return [seen.signals[point] for point in readers], seen.r_scores, len(runs)
+    return [seen.signals[point] for point in readers], seen.gates["signed"], len(runs)
 
 
 def test_less_memory_means_more_passes_and_the_same_scores(small: Family, make_batches: MakeBatches) -> None:

@@ -6,7 +6,8 @@ import fair_pruner
 
 def test_the_exported_names() -> None:
     assert set(fair_pruner.__all__) == {
-        *("score", "allocate", "tolerance_for", "remove", "tod_curve", "find_groups", "measure", "compose", "remainder"),
+        *("score", "allocate", "tolerance_for", "plan_for", "remove", "tod_curve", "find_groups", "measure"),
+        *("compose", "remainder"),
         *("ScoreTable", "UnitScores", "Ranking", "PruningPlan", "GroupPlan", "Group", "Budget", "Cost", "CostModel"),
         *("FairPrunerError", "SettingError", "UnsupportedModelError", "NothingToPruneError"),
         *("CalibrationError", "PlanError", "BudgetError"),
