@@ -1,6 +1,7 @@
 """One candidate of a sweep: cut in one round or several, then exported and measured."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from flows.tasks import (
     FlowRunner,
@@ -75,17 +76,28 @@ def allocated(
     )
 
 
-def branch(
+class Cut(NamedTuple):
+    """A model after all its rounds: `recalibrated` is it before the last fine-tuning, `made` are all records on the way."""
+
+    plan: PlanRecord
+    recalibrated: ModelRecord
+    model: ModelRecord
+    made: tuple[Record, ...]
+
+
+def cut(
     run: FlowRunner,
     config: RunConfig,
     dense: ModelRecord,
     calibration: CalibrationSet,
     layer_costs: LayerCostRecord | None,
     plan: PlanRecord,
-) -> Candidate:
+    wanted: float = 0.0,
+) -> Cut:
     """All rounds of one candidate, `plan` being that of the first: cut, recalibrate, fine-tune, and score again.
 
-    A round that would remove nothing, because the budget is met already or no unit may go, is left out.
+    A round that would remove nothing, because the budget is met already or no unit may go, is left out. With `wanted` the
+    last fine-tuning stops as soon as that validation accuracy is out of reach.
     """
     goal, rounds = plan.goal, config.allocate.rounds
     model, recalibrated, made = dense, dense, list[Record]([plan])
@@ -101,9 +113,53 @@ def branch(
         common = {"data": config.data, "seed": config.seed}
         pruned = run(prune_task, about, model=model, plan=plan)
         recalibrated = run(recalibrate_task, about, model=pruned, calibration=calibration, config=config.recalibrate, **common)
-        model = run(finetune_task, about, model=recalibrated, label=f"finetune · {about}", config=config.finetune, **common)
+        model = finetuned(run, config, about, recalibrated, dense, calibration, round_ == rounds, wanted)
         made += [pruned, recalibrated, model]
-    return measured(run, config, goal.name, model, calibration, plan, recalibrated, made)
+    return Cut(plan, recalibrated, model, tuple(made))
+
+
+def branch(
+    run: FlowRunner,
+    config: RunConfig,
+    dense: ModelRecord,
+    calibration: CalibrationSet,
+    layer_costs: LayerCostRecord | None,
+    plan: PlanRecord,
+) -> Candidate:
+    """One candidate: all its rounds, and everything that is measured on it."""
+    return measured_cut(run, config, calibration, cut(run, config, dense, calibration, layer_costs, plan))
+
+
+def measured_cut(run: FlowRunner, config: RunConfig, calibration: CalibrationSet, found: Cut) -> Candidate:
+    """Everything that is measured on a model after all its rounds."""
+    name = found.plan.goal.name
+    return measured(run, config, name, found.model, calibration, found.plan, found.recalibrated, found.made)
+
+
+def finetuned(
+    run: FlowRunner,
+    config: RunConfig,
+    about: str,
+    model: ModelRecord,
+    dense: ModelRecord,
+    calibration: CalibrationSet,
+    last: bool,
+    wanted: float,
+) -> ModelRecord:
+    """A recalibrated model after its round's recipe, taught by the dense one and recalibrated again where that asks for it."""
+    recipe = config.finetune.of_round(last)
+    return run(
+        finetune_task,
+        about,
+        model=model,
+        teacher=dense if recipe.distillation.weight else None,
+        calibration=calibration if recipe.recalibrate else None,
+        label=f"finetune · {about}",
+        config=recipe,
+        data=config.data,
+        seed=config.seed,
+        wanted=wanted if last else 0.0,
+    )
 
 
 def measured(

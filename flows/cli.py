@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.ablate import ablate
 from flows.bench import bench
 from flows.build import build
 from flows.bundle import bundle
@@ -16,8 +17,12 @@ from flows.gate import gate
 from flows.promote import promote, rollback
 from flows.rebuild import rebuild
 from flows.runs import runs
+from flows.sync import sync
 from flows.up import up
 from pipeline.config import RunConfig, load_config
+from pipeline.errors import InputError
+
+POINTS = 100
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,14 +58,28 @@ def options(
 
 
 @app.command()
-def run(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None:
+def run(
+    config: Config,
+    set_: Set = None,
+    tolerances: Tolerances = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Find the deepest cut that loses no more than so many points of validation top-1 after fine-tuning; 0.5: half a "
+            "point. Trains a few branches only."
+        ),
+    ] = None,
+    target_latency: Annotated[
+        float | None, typer.Option(help="Cut as deep as brings the predicted latency down to so many milliseconds a batch.")
+    ] = None,
+) -> None:
     """Prune at every tolerance or budget, export, and measure accuracy and latency of every exported model.
 
     Leaves a report, one folder per candidate and the MLflow database in the output folder. What an earlier run has already
     finished is used again.
     """
     with one_sentence():
-        settings = _load(config, set_, tolerances)
+        settings = _load(config, set_, tolerances, *_chosen(max_accuracy_drop, target_latency, tolerances))
         prepare_environment()
         from pipeline.preflight import preflight
 
@@ -112,18 +131,27 @@ def explain(
 
 @app.command()
 def doctor(
+    run: Annotated[Path | None, typer.Argument(help="Folder of a finished run, to be verified.", show_default=False)] = None,
     output: Annotated[Path, typer.Option(help="Folder where runs would be written.")] = Path("runs"),
 ) -> None:
-    """Tell what is installed, what will run on this machine, what will not, and why. Exits with 1 if a run cannot start."""
+    """Tell what is installed, what will run on this machine, what will not, and why; or whether a finished run is undamaged.
+
+    Exits with 1 if a run cannot start, or a file of the run is missing or altered.
+    """
     prepare_environment()
     from flows.console import show_findings
     from pipeline.doctor import examine, usable
+    from pipeline.verify_run import verify_run
 
-    findings = examine(output)
-    show_findings(findings)
-    raise typer.Exit(0 if usable(findings) else 1)
+    with one_sentence():
+        if run and not run.is_dir():
+            raise InputError(f"{run} is no folder; give that of a finished run, for example runs/digits")
+        findings = verify_run(run) if run else examine(output)
+        show_findings(findings)
+        raise typer.Exit(0 if usable(findings) else 1)
 
 
+app.command()(ablate)
 app.command()(bench)
 app.command()(build)
 app.command()(bundle)
@@ -134,10 +162,28 @@ app.command()(rebuild)
 app.command()(up)
 app.command()(compare)
 app.command()(runs)
+app.command()(sync)
 
 
-def _load(path: Path, overrides: list[str] | None, tolerances: str | None) -> RunConfig:
-    given = [*(overrides or [])]
+INSTEAD = ("allocate.tolerances=[]", "allocate.budgets=[]", "allocate.max_accuracy_drop=null")
+
+
+def _load(path: Path, overrides: list[str] | None, tolerances: str | None, *chosen: str) -> RunConfig:
+    given = [*(overrides or []), *(INSTEAD if chosen or tolerances is not None else ()), *chosen]
     if tolerances is not None:
-        given += [f"allocate.tolerances=[{tolerances}]", "allocate.budgets=[]"]
+        given.append(f"allocate.tolerances=[{tolerances}]")
     return load_config(path, tuple(given))
+
+
+def _chosen(max_accuracy_drop: float | None, target_latency: float | None, tolerances: str | None) -> tuple[str, ...]:
+    """The settings that a goal stands for. Raises InputError if several goals are named, or one that cannot be."""
+    goals = {"--max-accuracy-drop": max_accuracy_drop, "--target-latency": target_latency, "--tolerances": tolerances}
+    named = [name for name, value in goals.items() if value is not None]
+    if len(named) > 1:
+        raise InputError(f"both {' and '.join(named)} are given; give one of them")
+    if max_accuracy_drop is not None:
+        if not 0 <= max_accuracy_drop <= POINTS:
+            raise InputError(f"--max-accuracy-drop is {max_accuracy_drop}; it is in points of top-1, from 0 to {POINTS}")
+        share = max_accuracy_drop / POINTS
+        return f"allocate.max_accuracy_drop={share!r}", f"gate.max_accuracy_drop={share!r}"
+    return (f"allocate.budgets=[{{latency_ms: {target_latency}}}]",) if target_latency is not None else ()

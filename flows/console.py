@@ -17,6 +17,7 @@ from pipeline.headline import points
 from pipeline.latency import LatencySeries
 from pipeline.measurements import Candidate, RunReport
 from pipeline.records import ModelRecord, PlanRecord
+from pipeline.search_text import search_sentence
 
 STATE_STYLE = {"ok": "green", "missing": "yellow", "broken": "red"}
 
@@ -67,6 +68,8 @@ def show_report(report: RunReport) -> None:
     console = terminal()
     console.print(table)
     console.print("* no other candidate is both more accurate and faster (files in fp32)")
+    if report.search:
+        console.print(search_sentence(report.search))
     console.print(recommendation(report))
     console.print(f"report: {report.folder}/report.md", soft_wrap=True)
 

@@ -1,15 +1,17 @@
 """The main flow: one dense model, scored once; one branch a goal; all candidates measured last, and alone."""
 
 import subprocess
+import time
 from typing import NamedTuple
 
 from prefect import flow, runtime
 from prefect.utilities.urls import url_for
 
 from flows.artifacts import show
-from flows.branch import allocated, branch, measured, quantized, scored
+from flows.branch import allocated, branch, measured, measured_cut, quantized, scored
 from flows.environment import prepare_environment
 from flows.run_logs import run_logs
+from flows.search import search
 from flows.tasks import (
     FlowRunner,
     benchmark_task,
@@ -17,12 +19,12 @@ from flows.tasks import (
     dense_task,
     export_task,
     layer_costs_task,
-    register_task,
     report_task,
-    track_task,
 )
+from flows.tracking import tracked_or_kept
 from pipeline.config import RunConfig
 from pipeline.goals import goals
+from pipeline.ladder import ladder
 from pipeline.latency import LayerCostRecord
 from pipeline.machine import describe
 from pipeline.measurements import RunReport
@@ -46,12 +48,17 @@ def sweep(config: RunConfig) -> RunReport:
         config: All settings of the run, one section a stage.
     """
     prepare_environment()  # a worker has not been through the command line
+    began_ms = now_ms()
     architecture = preflight(config)
     run = FlowRunner(config.output)
     start = prepare(run, config, architecture)
     model, calibration, costs = start.model, start.calibration, start.layer_costs
-    candidates = [measured(run, config, "dense", model, calibration, made=(model,))]
-    candidates += [branch(run, config, model, calibration, costs, plan) for plan in start.plans]
+    candidates, found = [measured(run, config, "dense", model, calibration, made=(model,))], None
+    if config.allocate.max_accuracy_drop is None:
+        candidates += [branch(run, config, model, calibration, costs, plan) for plan in start.plans]
+    else:
+        held, found = search(run, config, model, calibration, costs, start.plans)
+        candidates += [measured_cut(run, config, calibration, each) for each in held]
     latency = run(
         benchmark_task,
         f"{len(candidates)} candidates",
@@ -70,17 +77,12 @@ def sweep(config: RunConfig) -> RunReport:
         scores=start.scores,
         plans=start.plans,
         layer_costs=costs,
+        search=found,
         gate=config.gate,
         flow_run_id=str(runtime.flow_run.id or ""),
         git_commit=git_commit(),
     )
-    tracked, remarks = None, list[str]()
-    if config.track.enabled:
-        url = flow_run_url()
-        tracked = run(track_task, config.name, report=result, config=config.track, output=run.output, flow_run_url=url)
-        if config.track.registry:
-            record = run(register_task, config.name, report=result, track=tracked, config=config.track, gate=config.gate)
-            remarks = [f"{record.reason}."] if record.version else []
+    tracked, remarks = tracked_or_kept(run, config, result, flow_run_url(), began_ms, now_ms())
     show(result, tracked, *remarks)
     log.info("%d tasks, %d of them from the cache", run.finished, run.cached)
     return result
@@ -114,8 +116,17 @@ def prepare(run: FlowRunner, config: RunConfig, architecture: Architecture) -> S
             onnx = quantized(run, config, "dense", onnx, config.layer_costs.precision, calibration)
         machine, threads = describe(("onnxruntime",)).identity, config.benchmark.threads
         costs = run(layer_costs_task, name, model=model, onnx=onnx, machine=machine, config=config.layer_costs, threads=threads)
-    plans = tuple(allocated(run, config, goal, model, model, scores, costs) for goal in goals(config.allocate))
+    asked = goals(config.allocate)
+    if config.allocate.max_accuracy_drop is not None:
+        how = config.allocate
+        asked = ladder(model, scores, how.steps, how.rule, how.round_to, how.min_units, costs, run.store)
+    plans = tuple(allocated(run, config, goal, model, model, scores, costs) for goal in asked)
     return Start(model, calibration, scores, costs, plans)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
 
 
 def flow_run_url() -> str:

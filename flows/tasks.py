@@ -1,6 +1,5 @@
 """The stages as Prefect tasks, cached by what decides their result: the digests of their records and their settings."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,11 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
-from prefect.serializers import JSONSerializer
 from pydantic import BaseModel
 
 from flows.limits import alone
 from flows.progress_artifact import progress_artifact
+from flows.record_files import RecordSerializer, whole
+from pipeline.ablation_report import ablation_report
 from pipeline.allocate import allocate
 from pipeline.benchmark import benchmark
 from pipeline.build_engine import build_engine
@@ -41,6 +41,7 @@ from pipeline.report import report
 from pipeline.score import score
 from pipeline.store import Store
 from pipeline.track import track
+from pipeline.track_ablation import track_ablation
 from pipeline.verify_engine import verify_engine
 
 R = TypeVar("R", bound=Record)
@@ -78,7 +79,7 @@ def _content(value: Any) -> Any:
     if isinstance(value, ScoreConfig):
         return score_fingerprint(value)
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", exclude=set(getattr(value, "UNHASHED", ())))
     if isinstance(value, tuple | list):
         return [_content(item) for item in value]
     return value
@@ -94,7 +95,7 @@ def _key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
 
 
 def _cached(stage: Callable[..., R]) -> Task[..., R]:
-    return task(stage, name=stage.__name__, cache_key_fn=_key, persist_result=True, result_serializer="json")
+    return task(stage, name=stage.__name__, cache_key_fn=_key, persist_result=True, result_serializer=RecordSerializer())
 
 
 dense_task = _cached(dense)
@@ -116,7 +117,9 @@ rebuild_task = task(build_engine, name="build_engine", cache_policy=NO_CACHE)
 verify_engine_task = task(verify_engine, name="verify_engine", cache_policy=NO_CACHE)
 evaluate_engine_task = task(evaluate, name="evaluate", cache_policy=NO_CACHE)
 report_task = task(report, name="report", cache_policy=NO_CACHE)
+ablation_report_task = task(ablation_report, name="ablation_report", cache_policy=NO_CACHE)
 track_task = task(track, name="track", cache_policy=NO_CACHE)
+track_ablation_task = task(track_ablation, name="track_ablation", cache_policy=NO_CACHE)
 register_task = task(register, name="register", cache_policy=NO_CACHE)
 
 
@@ -153,14 +156,11 @@ class FlowRunner:
         return record
 
     def _drop_torn(self, key: str) -> None:
-        """Remove a cached record that was being written when a run was killed: Prefect writes them in place."""
+        """Remove a cached record that is not as it was written: Prefect writes in place, and a run may be killed meanwhile."""
         file = self.cache / key
-        if file.is_file():
-            try:
-                json.loads(file.read_bytes())
-            except ValueError:
-                log.warning("the cached record %s is torn; made anew", key)
-                file.unlink()
+        if file.is_file() and not whole(file):
+            log.warning("the cached record %s is torn or altered; made anew", key)
+            file.unlink(missing_ok=True)
 
 
 class DirectRunner(FlowRunner):
@@ -173,7 +173,7 @@ class DirectRunner(FlowRunner):
         if not stage.persist_result:
             return self._ran(stage, about, arguments)
         storage = LocalFileSystem(basepath=str(self.cache))
-        results = ResultStore(result_storage=storage, serializer=JSONSerializer(), persist_result=True)
+        results = ResultStore(result_storage=storage, serializer=RecordSerializer(), persist_result=True)
         key = cache_key(stage.fn, arguments)
         self._drop_torn(key)
         if results.exists(key):

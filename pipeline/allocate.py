@@ -1,19 +1,14 @@
 """Stage: from scores to a plan for one goal, with what it will cost."""
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import Literal
 
 import fair_pruner
-from fair_pruner import Budget, CostModel, PruningPlan, Ranking
+from fair_pruner import Budget, CostModel, PruningPlan
 from fair_pruner.types import Rule
 from pipeline.errors import InputError
 from pipeline.latency import LayerCostRecord
 from pipeline.latency_model import LatencyModel
-from pipeline.models import example_input, load_model
-from pipeline.rankings import ranking_of
+from pipeline.planning import Planner, subject_of
 from pipeline.records import Depth, Goal, ModelRecord, PlanRecord, ScoreRecord, timed
 from pipeline.store import Store
 
@@ -33,11 +28,12 @@ def allocate(
 ) -> PlanRecord:
     """The plan that cuts `model`, scored in `scores`, to `goal`; params, MACs and bytes are predicted and nothing is cut.
 
-    If `model` has been cut before, the plan is what all cuts do to `dense` together; where nothing more goes, or the
-    budget is met already, it is the earlier plan. `way` in (0, 1] is how far to go towards a budget in this cut: down to
-    dense * share ** way. Already the first of several cuts makes sure that the end can be reached. With `layer_costs`, those
-    of `dense`, latency is predicted too; a goal in latency_ms and `round_to` "auto" need them. Raises BudgetError if the
-    budget cannot be reached, InputError if layer costs are needed and there are none.
+    A budget is met with as little removed as `fair_pruner.plan_for` finds. If `model` has been cut before, the plan is what
+    all cuts do to `dense` together; where nothing more goes, or the budget is met already, it is the earlier plan. `way` in
+    (0, 1] is how far to go towards a budget in this cut: down to dense * share ** way. Already the first of several cuts
+    makes sure that the end can be reached. With `layer_costs`, those of `dense`, latency is predicted too; a goal in
+    latency_ms and `round_to` "auto" need them. Raises BudgetError if the budget cannot be reached, InputError if layer costs
+    are needed and there are none.
     """
     by_latency = round_to == "auto" or goal.quantity == "latency_ms"
     if by_latency and layer_costs is None:
@@ -45,19 +41,18 @@ def allocate(
             f"{goal} with round_to {round_to} depends on the latency of layers, which was not measured; set "
             "layer_costs.enabled: true, or round_to to a number and budgets to macs, params or bytes"
         )
-    subject, uncut = _subject(model, store), _subject(dense, store).costs
-    latency = LatencyModel.of(layer_costs, store, subject.costs) if layer_costs else None
-    step = _Step(subject, ranking_of(scores, store), latency, rule, round_to, min_units)
+    step, uncut = Planner.of(model, scores, rule, round_to, min_units, layer_costs, store), subject_of(dense, store).costs
+    subject, latency = step.subject, step.latency
     done = PruningPlan.from_json(store.path(model.plan).read_text()) if model.plan else None
     cut, end = PruningPlan((), 1.0, rule, 1, min_units), None
     if goal.is_budget:
         end, limit = (_limit(goal, uncut, latency, share) for share in (1.0, way))
         if not done and way < 1:
-            step.number_for(goal, end)
+            step.plan_within(goal, end)
         if not done or step.cost(goal, cut) > limit:
-            cut = step.plan(step.number_for(goal, limit))
+            cut = step.plan_within(goal, limit)
     else:
-        cut = step.plan(goal.value)
+        cut = step.plan_at(goal.value)
     plan = cut if done is None else fair_pruner.compose(done, cut) if cut.units_removed else done
     after = subject.costs.after(cut)
     kinds = {group.name: group.kind for group in uncut.groups}
@@ -96,59 +91,6 @@ def allocate(
         uniform_mass=plan.uniform_mass,
         exchange_margin=plan.exchange_margin,
     )
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """A model that is to be cut, and what it costs after any plan."""
-
-    network: nn.Module
-    inputs: Tensor
-    costs: CostModel
-
-
-@lru_cache(maxsize=2)
-def _subject(model: ModelRecord, store: Store) -> _Subject:
-    """What all goals of a sweep share."""
-    network, inputs = load_model(model, store), example_input(model.architecture, batch=2)
-    return _Subject(network, inputs, CostModel(network, inputs))
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One cut of one model, with its settings."""
-
-    subject: _Subject
-    ranking: Ranking
-    latency: LatencyModel | None
-    rule: Rule
-    round_to: int | Literal["auto"]
-    min_units: int
-
-    def number_for(self, goal: Goal, limit: float) -> float:
-        """The rule's number that keeps the model within `limit`. Raises BudgetError."""
-        return fair_pruner.tolerance_for(
-            self.ranking,
-            self.subject.network,
-            example_input=self.subject.inputs,
-            budget=Budget(**{goal.quantity: limit}),
-            costs=self.subject.costs,
-            **self._settings(),
-        )
-
-    def plan(self, number: float) -> PruningPlan:
-        """What goes at a number of the rule."""
-        return fair_pruner.allocate(self.ranking, tolerance=number, **self._settings())
-
-    def cost(self, goal: Goal, plan: PruningPlan) -> float:
-        """What a budget limits, after a plan."""
-        if goal.quantity == "latency_ms" and self.latency:
-            return self.latency.predict(plan)
-        return float(getattr(self.subject.costs.after(plan), goal.quantity))
-
-    def _settings(self) -> dict[str, Any]:
-        latency = self.latency.predict if self.latency else None
-        return {"round_to": self.round_to, "min_units": self.min_units, "rule": self.rule, "latency": latency}
 
 
 def _limit(goal: Goal, uncut: CostModel, latency: LatencyModel | None, way: float) -> float:

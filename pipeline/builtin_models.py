@@ -52,11 +52,11 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """ResNet of depth 6n+2 for small images (arXiv:1512.03385, section 4.2): three stages of n blocks, 16·width channels."""
 
-    def __init__(self, depth: int, channels: int, num_classes: int, width: int = 1) -> None:
+    def __init__(self, depth: int, channels: int, num_classes: int, width: float = 1) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"a CIFAR ResNet has depth 6n+2 (8, 14, 20, ...), not {depth}")
-        base, blocks = 16 * width, (depth - 2) // 6
+        base, blocks = round(16 * width), (depth - 2) // 6
         self.conv1 = nn.Conv2d(channels, base, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(base)
         self.relu = nn.ReLU()

@@ -15,13 +15,12 @@ from pipeline.sections import (
     DataConfig,
     EvaluateConfig,
     ExportConfig,
-    FinetuneConfig,
     ModelConfig,
     RecalibrateConfig,
     Section,
     TrackConfig,
-    TrainConfig,
 )
+from pipeline.training_sections import DistillationConfig, FinetuneConfig, TrainConfig
 
 __all__ = [
     "AllocateConfig",
@@ -29,6 +28,7 @@ __all__ = [
     "BudgetConfig",
     "CalibrateConfig",
     "DataConfig",
+    "DistillationConfig",
     "EngineConfig",
     "EvaluateConfig",
     "ExportConfig",

@@ -37,9 +37,21 @@ class Data:
 
 @lru_cache(maxsize=2)
 def load_data(config: DataConfig, seed: int) -> Data:
-    """Load by name. The validation images are drawn per class with `seed`. Raises InputError if the data is not there."""
+    """Load by name. The validation images are drawn per class with `config.seed`, or else `seed`.
+
+    Raises InputError if the data is not there, or has fewer training images than `config.train_images`.
+    """
     train, test, class_names, preprocessing = load_dataset(config)
-    held_out = set(per_class(train.labels, len(class_names), config.validation_fraction, seed))
+    draw = seed if config.seed is None else config.seed
+    held_out = set(per_class(train.labels, len(class_names), config.validation_fraction, draw))
+    fit = [i for i in range(len(train)) if i not in held_out]
+    if config.train_images is not None and config.train_images < len(fit):
+        labels = train.labels[torch.tensor(fit)]
+        fit = sorted(fit[i] for i in per_class(labels, len(class_names), config.train_images / len(fit), draw))
+    elif config.train_images is not None and config.train_images > len(fit):
+        raise InputError(
+            f"data.train_images is {config.train_images}, {config.name} has {len(fit)} beside the validation images; lower it"
+        )
     shapes = [tuple(split.load([0])[0].shape[1:]) for split in (train, test)]
     if shapes[0] != shapes[1]:
         raise InputError(f"the first training image is {shapes[0]}, the first test image {shapes[1]}; set data.image_size")
@@ -47,7 +59,7 @@ def load_data(config: DataConfig, seed: int) -> Data:
     return Data(
         train=train,
         test=test,
-        fit_indices=tuple(i for i in range(len(train)) if i not in held_out),
+        fit_indices=tuple(fit),
         validation_indices=tuple(sorted(held_out)),
         class_names=class_names,
         input_shape=(channels, height, width),

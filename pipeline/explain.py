@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from fair_pruner import Ranking, find_groups
 from fair_pruner.groups import refusals
 from fair_pruner.guarantee import uniform_depths
-from fair_pruner.ranking import RankedGroup
+from fair_pruner.ranking import RankedGroup, RoundTo
 from pipeline.config import AllocateConfig, ModelConfig
 from pipeline.errors import InputError
 from pipeline.models import build_model, example_input
@@ -81,7 +81,8 @@ def explain(ranking: Ranking, plans: Sequence[PlanRecord], config: AllocateConfi
     groups, least = ranking.groups, config.min_units
     sizes = [group.units for group in groups]
     uniform = [uniform_depths(sizes, plan.units_removed, least) for plan in plans]
-    unrounded = [ranking.depths((plan.tolerance,), rule=plan.rule, min_units=least)[0].tolist() for plan in plans]
+    unrounded = [_depths(ranking, plan, 1, least) for plan in plans]
+    rounded = [_depths(ranking, plan, {depth.group: depth.round_to for depth in plan.depths}, least) for plan in plans]
     return tuple(
         Explanation(
             name=group.name,
@@ -93,12 +94,12 @@ def explain(ranking: Ranking, plans: Sequence[PlanRecord], config: AllocateConfi
                 Cut(
                     plan=plan,
                     depth=plan.depths[place],
-                    reason=_reason(group, plan, plan.depths[place], before[place], config),
+                    reason=_reason(group, plan, plan.depths[place], before[place], at_number[place], config),
                     cap=math.floor(group.units / (2 - plan.tolerance)) if plan.rule == "tod" else None,
                     uniform_depth=even[place],
                     uniform_mass=math.fsum(group.r_in_order[: even[place]]),
                 )
-                for plan, even, before in zip(plans, uniform, unrounded, strict=True)
+                for plan, even, before, at_number in zip(plans, uniform, unrounded, rounded, strict=True)
             ),
         )
         for place, group in enumerate(groups)
@@ -113,8 +114,14 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     return float(centred.prod(0).sum() / scale) if scale > 0 else None
 
 
-def _reason(group: RankedGroup, plan: PlanRecord, cut: Depth, unrounded: int, config: AllocateConfig) -> str:
-    n, number, depth = group.units, plan.tolerance, cut.removed
+def _depths(ranking: Ranking, plan: PlanRecord, round_to: RoundTo, min_units: int) -> list[int]:
+    """How deep the plan's number alone would cut each group."""
+    depths: list[int] = ranking.depths((plan.tolerance,), rule=plan.rule, round_to=round_to, min_units=min_units)[0].tolist()
+    return depths
+
+
+def _reason(group: RankedGroup, plan: PlanRecord, cut: Depth, unrounded: int, rounded: int, config: AllocateConfig) -> str:
+    n, number = group.units, plan.tolerance
     if unrounded >= n - config.min_units:
         reason = f"limited by min_units: {min(config.min_units, n)} of {n} must stay"
     elif plan.rule == "tod":
@@ -124,9 +131,11 @@ def _reason(group: RankedGroup, plan: PlanRecord, cut: Depth, unrounded: int, co
         reason = f"a share of {number:.4g} of {n} units, rounded down"
     else:
         reason = f"{unrounded} of its units are among the {100 * number:.4g}% of all units with the lowest signal"
-    if depth < unrounded:
-        kept = f"keeps {n - depth}, not {n - unrounded}"
-        reason += f"; rounded from {unrounded} to {depth}, since round_to {cut.round_to} {kept}"
+    if rounded < unrounded:
+        kept = f"keeps {n - rounded}, not {n - unrounded}"
+        reason += f"; rounded from {unrounded} to {rounded}, since round_to {cut.round_to} {kept}"
+    if cut.removed < rounded:
+        reason += f"; {rounded - cut.removed} of these {rounded} stay, since the budget is met without"
     return reason
 
 

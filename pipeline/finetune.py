@@ -1,30 +1,48 @@
 """Stage: train a recalibrated model until it has recovered."""
 
-import torch
-
 from pipeline.config import DataConfig, FinetuneConfig
-from pipeline.data import load_data
-from pipeline.models import load_model, save_weights
-from pipeline.records import ModelRecord, timed
+from pipeline.records import CalibrationSet, ModelRecord, timed
 from pipeline.store import Store
-from pipeline.training import train
+from pipeline.training_job import TrainingJob
+from pipeline.training_processes import trained
 
 
 @timed
-def finetune(model: ModelRecord, label: str, data: DataConfig, config: FinetuneConfig, seed: int, store: Store) -> ModelRecord:
+def finetune(
+    model: ModelRecord,
+    teacher: ModelRecord | None,
+    calibration: CalibrationSet | None,
+    label: str,
+    data: DataConfig,
+    config: FinetuneConfig,
+    seed: int,
+    store: Store,
+    wanted: float = 0.0,
+) -> ModelRecord:
     """The epoch of the recipe with the best validation accuracy; with no epochs, the model as it was.
 
-    `label` names the progress bar.
+    `teacher` is the dense model if the recipe distils, `calibration` the images if it measures norms afterwards. With
+    `wanted` training stops as soon as that validation accuracy is out of reach. `label` names the progress bar. Raises
+    InputError if the optimiser is unknown, StageError if one of several processes fails.
     """
-    network = load_model(model, store)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for dropout
-        history = train(network, load_data(data, seed), config, seed, label)
+    job = TrainingJob(
+        model=model,
+        teacher=teacher if config.distillation.weight else None,
+        calibration=calibration if config.recalibrate else None,
+        data=data,
+        recipe=config,
+        seed=seed,
+        wanted=wanted,
+        label=label,
+    )
+    done = trained(job, store)
     return model.model_copy(
         update={
-            "parents": (model.digest,),
+            "parents": tuple(record.digest for record in (model, job.teacher, job.calibration) if record),
             "stage": "finetuned",
-            "weights": save_weights(network, store),
-            "history": history,
+            "weights": done.weights,
+            "history": done.curve.epochs,
+            "steps": done.curve.steps,
+            "stopped": done.curve.stopped,
         }
     )

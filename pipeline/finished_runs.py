@@ -51,7 +51,7 @@ def _finished(folder: Path) -> FinishedRun | BrokenRun:
     best = _best(report)
     points, split = _points(report, best) if best else (None, "test")
     root = store_of(folder).root
-    files = {file for candidate in report.candidates for file in _files(candidate)}
+    files = {file for candidate in report.candidates for file in files_of(candidate)}
     return FinishedRun(
         folder=folder,
         written=datetime.fromtimestamp(written),
@@ -82,7 +82,8 @@ def _points(report: RunReport, series: LatencySeries) -> tuple[float, str]:
     return 100 * (candidate.onnx_test.top1 - dense.onnx_test.top1), "test"
 
 
-def _files(candidate: Candidate) -> set[FileRef]:
+def files_of(candidate: Candidate) -> set[FileRef]:
+    """Every file of the store that a candidate's records name."""
     plans = (candidate.plan,) if candidate.plan else ()
     variants = [record for each in candidate.variants for record in (each.onnx, each.engine)]
     return {file for record in (*plans, candidate.model, candidate.onnx, candidate.engine, *variants) for file in record.files()}

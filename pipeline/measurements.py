@@ -1,12 +1,12 @@
 """What was measured on the records: accuracy, latency, and everything together in the report of a run."""
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.latency import LatencyReport, LayerCostRecord, Runtime
-from pipeline.records import FileRef, ModelRecord, PlanRecord, Record, ScoreRecord, Value
+from pipeline.records import FileRef, Goal, ModelRecord, PlanRecord, Record, ScoreRecord, Value
 
 
 class EvalReport(Record):
@@ -99,6 +99,61 @@ class Recommendation(Value):
     refused: dict[str, str] = Field({}, description="by `candidate precision runtime`")
 
 
+class Trial(Value):
+    """One branch that a search trained: what it was cut to, and what it reached. `macs_left` is a share of the dense model's.
+
+    `epochs` were trained in the last round; `stopped` says why it was not trained to its end, empty if it was.
+    """
+
+    goal: Goal
+    tolerance: float
+    macs_left: float
+    top1_validation: float
+    holds: bool
+    epochs: float
+    stopped: str = ""
+
+    @classmethod
+    def of(cls, plan: PlanRecord, model: ModelRecord, dense: ModelRecord, top1: float, holds: bool) -> Self:
+        """From the records of a branch."""
+        return cls(
+            goal=plan.goal,
+            tolerance=plan.tolerance,
+            macs_left=model.macs / dense.macs,
+            top1_validation=top1,
+            holds=holds,
+            epochs=model.history[-1].epoch if model.history else 0.0,
+            stopped=model.stopped,
+        )
+
+    def __str__(self) -> str:
+        word = "holds" if self.holds else "does not hold"
+        return f"{self.goal} ({self.macs_left:.0%} of the MACs) {word} with {self.top1_validation:.2%}, {self.epochs:g} epochs"
+
+
+class SearchRecord(Value):
+    """How the deepest cut that keeps `floor` of validation top-1 was found; `reference` is the dense model's.
+
+    `considered` cuts could have been trained, for `epochs_a_branch` each after the last round.
+    """
+
+    reference: float
+    floor: float
+    trials: tuple[Trial, ...]
+    considered: int
+    epochs_a_branch: float
+
+    @property
+    def found(self) -> Trial | None:
+        """The deepest that holds; None if none does."""
+        return min((trial for trial in self.trials if trial.holds), key=lambda trial: trial.macs_left, default=None)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs of fine-tuning that were spent, in the last rounds."""
+        return sum(trial.epochs for trial in self.trials)
+
+
 class RunReport(Record):
     """The whole sweep. `digests` of the candidates' records are its lineage; `scores` are those of the dense model."""
 
@@ -117,6 +172,7 @@ class RunReport(Record):
     latency: LatencyReport
     scores: ScoreRecord
     layer_costs: LayerCostRecord | None = None
+    search: SearchRecord | None = None
     recommendation: Recommendation
     pareto: tuple[str, ...] = Field(description="names of the candidates that no other beats in accuracy and latency")
 

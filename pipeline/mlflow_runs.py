@@ -3,12 +3,15 @@
 import fcntl
 import logging
 import os
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+import psutil
 
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError, StageError
@@ -16,23 +19,38 @@ from pipeline.quiet import quiet_loggers
 from pipeline.store import make_folder
 
 SQLITE = "sqlite:///"
+PROCESS = "fair_pruner.process"  # tag: which process logs a run
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow takes no more at once
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default a server that is down holds the run up for minutes a call
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
 TALKATIVE = ("mlflow", "alembic")
 
 
+class Times(NamedTuple):
+    """When a run began and when its results were complete, in milliseconds since 1970."""
+
+    began_ms: int
+    ended_ms: int
+
+    @classmethod
+    def now(cls) -> Self:
+        """A run that begins and ends as it is logged."""
+        at = int(time.time() * 1000)
+        return cls(at, at)
+
+
 class Experiment(NamedTuple):
-    """Where runs go: an MlflowClient, the experiment's id, and the tracking URI."""
+    """Where runs go: an MlflowClient, the experiment's id, and the tracking URI; and the times that they are logged with."""
 
     client: Any
     id: str
     uri: str
+    times: Times
 
 
 def tracking_uri(output: Path) -> str:
@@ -41,8 +59,10 @@ def tracking_uri(output: Path) -> str:
 
 
 @contextmanager
-def open_experiment(config: TrackConfig, output: Path, kept: str) -> Iterator[Experiment]:
+def open_experiment(config: TrackConfig, output: Path, kept: str, times: Times | None = None) -> Iterator[Experiment]:
     """The experiment to log to; its files lie in `output`/mlartifacts, on a server where that wants them.
+
+    Runs of a process on this machine that is gone are closed first: they would stay RUNNING for ever.
 
     Raises StageError if MLflow refuses, here or in the block; `kept` says in it where the results are all the same.
     """
@@ -50,7 +70,8 @@ def open_experiment(config: TrackConfig, output: Path, kept: str) -> Iterator[Ex
     with open_mlflow(uri, kept) as client:
         with first_use(uri):
             found = _experiment(client, config.experiment, uri, output.resolve() / "mlartifacts")
-        yield Experiment(client, found, uri)
+        _close_orphans(client, found)
+        yield Experiment(client, found, uri, times or Times.now())
 
 
 @contextmanager
@@ -78,13 +99,15 @@ def together(experiment: Experiment) -> Iterator[Callable[[str, Mapping[str, str
     begun: list[str] = []
 
     def begin(name: str, tags: Mapping[str, str]) -> str:
-        begun.append(experiment.client.create_run(experiment.id, run_name=name, tags=dict(tags)).info.run_id)
+        own = {**tags, PROCESS: this_process()}
+        run = experiment.client.create_run(experiment.id, start_time=experiment.times.began_ms, run_name=name, tags=own)
+        begun.append(run.info.run_id)
         return begun[-1]
 
     try:
         yield begin
         for run in reversed(begun):
-            experiment.client.set_terminated(run, "FINISHED")
+            experiment.client.set_terminated(run, "FINISHED", end_time=experiment.times.ended_ms)
     except BaseException:
         for run in begun:
             with suppress(MlflowException):  # the first error is the one to report
@@ -93,19 +116,45 @@ def together(experiment: Experiment) -> Iterator[Callable[[str, Mapping[str, str
 
 
 def log_values(
-    client: Any, run: str, params: dict[str, str], metrics: dict[str, float], points: list[tuple[str, float, int]] | None = None
+    experiment: Experiment,
+    run: str,
+    params: dict[str, str],
+    metrics: dict[str, float],
+    points: list[tuple[str, float, int]] | None = None,
 ) -> None:
     """Params, metrics at step 0, and `points` as (metric, value, step)."""
     from mlflow.entities import Metric, Param
 
-    now = int(time.time() * 1000)
-    entries = [Metric(key, float(value), now, 0) for key, value in metrics.items()]
-    entries += [Metric(key, value, now, step) for key, value, step in points or []]
+    client, at = experiment.client, experiment.times.ended_ms
+    entries = [Metric(key, float(value), at, 0) for key, value in metrics.items()]
+    entries += [Metric(key, value, at, step) for key, value, step in points or []]
     settings = [Param(key, value) for key, value in params.items()]
     for start in range(0, len(settings), PARAMS_A_BATCH):
         client.log_batch(run, params=settings[start : start + PARAMS_A_BATCH])
     for start in range(0, len(entries), METRICS_A_BATCH):
         client.log_batch(run, metrics=entries[start : start + METRICS_A_BATCH])
+
+
+def this_process() -> str:
+    """What tells this process from every other that there has been: machine, number, and the time it began."""
+    own = psutil.Process()
+    return f"{socket.gethostname()}:{own.pid}:{own.create_time():.2f}"
+
+
+def _close_orphans(client: Any, experiment: str) -> None:
+    """Mark runs FAILED whose process on this machine is gone: it was killed while it logged."""
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=1000):
+        host, _, process = run.data.tags.get(PROCESS, "").partition(":")
+        if host == socket.gethostname() and not _is_running(process):
+            client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _is_running(process: str) -> bool:
+    number, _, began = process.partition(":")
+    try:
+        return f"{psutil.Process(int(number)).create_time():.2f}" == began
+    except (psutil.Error, ValueError):
+        return False
 
 
 def _experiment(client: Any, name: str, uri: str, artifacts: Path) -> str:

@@ -1,5 +1,7 @@
 """Find what would stop a run before anything is trained."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,33 +12,37 @@ from pipeline.data import load_data
 from pipeline.errors import InputError
 from pipeline.latency import Runtime
 from pipeline.models import architecture_of, build_model, example_input, load_checkpoint
+from pipeline.network_pruner_scores import check_network_pruner
 from pipeline.openvino_runner import load_openvino
+from pipeline.pruning_sections import NETWORK_PRUNER
 from pipeline.records import Architecture
-from pipeline.removal import removal_signal
+from pipeline.removal import check_removal
 from pipeline.store import make_folder
 
 
-def preflight(config: RunConfig) -> Architecture:
+def preflight(config: RunConfig, signals: Sequence[str] = ()) -> Architecture:
     """Check settings that depend on each other, output folder, runtimes, data, classes, removal signal, model, and checkpoint.
 
     And that the model's output fits, and that something can be cut. Returns the architecture. Every group is cut on trial, so
-    what is found here is what will be scored. Raises InputError or fair_pruner's errors; changes nothing but for creating the
-    output folder.
+    what is found here is what will be scored. `signals` are removal signals that it will be scored by beside the config's.
+    Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
     """
     _check_precision(config)
     make_folder(config.output)
     _check_runtimes(config.benchmark.runtimes)
     data = load_data(config.data, config.seed)
     calibrate(config.data, config.calibrate, config.seed)
-    removal_signal(config.score)
+    check_removal(config.score)
     architecture = architecture_of(config.model, data)
     with torch.random.fork_rng(devices=[]):
         model = build_model(architecture)
     if config.model.checkpoint:
         load_checkpoint(model, config.model.checkpoint)
     inputs = example_input(architecture, batch=2)
-    fair_pruner.find_groups(model, inputs, config.model.ignore, embedding=config.model.embedding)
+    groups = fair_pruner.find_groups(model, inputs, config.model.ignore, embedding=config.model.embedding)
     _check_output(model, inputs, architecture)
+    if NETWORK_PRUNER in (config.score.removal, *signals):
+        check_network_pruner(model, groups, inputs)
     return architecture
 
 

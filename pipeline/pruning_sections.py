@@ -7,8 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from pipeline.sections import BatchSize, Section
+from pipeline.training_sections import Auto
 
-REMOVALS = ("wasserstein", "l1", "l2", "bn_scale", "fpgm", "lamp", "hrank", "mean_activation", "random", "taylor")
+REMOVALS = (
+    *("wasserstein", "l1", "l2", "group_norm", "bn_scale", "fpgm", "lamp", "hrank", "mean_activation", "random"),
+    *("taylor", "hessian"),
+)
+NETWORK_PRUNER = "network_pruner"  # the authors' package; the library does not know it
+SIGNALS = (*REMOVALS, NETWORK_PRUNER)
 FUNCTION = re.compile(r"[\w.]+:\w+")
 SMALLEST, LARGEST = 0.0001, 10**15
 Tolerance = Annotated[float, Field(ge=SMALLEST, le=1)]
@@ -41,8 +47,6 @@ Amount = Annotated[
     BeforeValidator(_share_or_number),
     WithJsonSchema({"anyOf": [SHARE_OR_NUMBER, {"type": "null"}]}),
 ]
-# a constant cannot be chosen in a form, one of one can
-Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 
 
 class ScoreConfig(Section):
@@ -50,8 +54,9 @@ class ScoreConfig(Section):
 
     removal: str = Field(
         "wasserstein",
-        json_schema_extra={"pattern": rf"^({'|'.join(REMOVALS)}|{FUNCTION.pattern})$"},
-        description=f"What proposes units for removal, low = removable: {', '.join(REMOVALS)}, or your own function as "
+        json_schema_extra={"pattern": rf"^({'|'.join(SIGNALS)}|{FUNCTION.pattern})$"},
+        description=f"What proposes units for removal, low = removable: {', '.join(REMOVALS)}; {NETWORK_PRUNER}, which is the "
+        "authors' package with its own protection (extra bench, networks without shortcuts); or your own function as "
         "package.module:function. It gets a group and the model and returns one value a unit.",
     )
     observe: Literal["producer", "norm", "activation"] = Field(
@@ -72,18 +77,21 @@ class ScoreConfig(Section):
     @field_validator("removal")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in REMOVALS and not FUNCTION.fullmatch(value):
-            raise ValueError(f"choose one of {', '.join(REMOVALS)}, or name your own function as package.module:function")
+        if value not in SIGNALS and not FUNCTION.fullmatch(value):
+            raise ValueError(f"choose one of {', '.join(SIGNALS)}, or name your own function as package.module:function")
         return value
 
     @property
     def function(self) -> str | None:
         """The path of the person's own function, if `removal` is one."""
-        return self.removal if self.removal not in REMOVALS else None
+        return self.removal if self.removal not in SIGNALS else None
 
 
 class BudgetConfig(Section):
-    """What a pruned model may cost: exactly one of these, as a share of the dense model (0.5) or as a number (1000000)."""
+    """What a pruned model may cost: exactly one of these, as a share of the dense model (0.5) or as a number (1000000).
+
+    A candidate is cut as little as meets it.
+    """
 
     macs: Amount = Field(None, description="Multiply-accumulates of one image.")
     params: Amount = Field(None, description="Parameters.")
@@ -126,14 +134,23 @@ class AllocateConfig(Section):
     budgets: tuple[BudgetConfig, ...] = Field(
         (),
         description="Instead of tolerances: one candidate a budget, such as {macs: 0.5}, {params: 1000000} or {bytes: 0.25}, cut "
-        "at the smallest number of the rule that meets it.",
+        "as little as meets it: at the smallest number of the rule that does, and units are given back while it is met "
+        "(not for latency_ms or round_to auto).",
     )
+    max_accuracy_drop: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Instead of tolerances: find the deepest cut that loses no more than this share of validation top-1 after "
+        "fine-tuning, by training a few of `steps` cuts. 0.005 is half a point.",
+    )
+    steps: int = Field(16, ge=2, le=64, description="Cuts that `max_accuracy_drop` chooses from, evenly spread over the MACs.")
     rounds: int = Field(
         1,
         ge=1,
         le=10,
-        description="Rounds in which each candidate is cut, every one with its own scores, recalibration and fine-tuning (all "
-        "epochs). The same tolerance in each round; a budget is approached in equal ratios.",
+        description="Rounds in which each candidate is cut, every one with its own scores, recalibration and fine-tuning "
+        "(finetune.round_epochs). The same tolerance in each round; a budget is approached in equal ratios.",
     )
     round_to: Auto | Annotated[int, Field(ge=1, le=256)] = Field(
         1,
@@ -149,11 +166,12 @@ class AllocateConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _budgets_win(cls, values: Any) -> Any:
-        """Given budgets stand in place of the default tolerances."""
-        if isinstance(values, dict) and values.get("budgets") and "tolerances" not in values:
-            return values | {"tolerances": ()}
-        return values
+    def _default_gives_way(cls, values: Any) -> Any:
+        """What is asked for instead stands in place of the default tolerances."""
+        if not isinstance(values, dict) or "tolerances" in values:
+            return values
+        instead = values.get("budgets") or values.get("max_accuracy_drop") is not None
+        return values | {"tolerances": ()} if instead else values
 
     @field_validator("tolerances")
     @classmethod
@@ -167,8 +185,10 @@ class AllocateConfig(Section):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "AllocateConfig":
-        if self.tolerances and self.budgets:
-            raise ValueError("both tolerances and budgets are given; keep one of them")
-        if not self.tolerances and not self.budgets:
-            raise ValueError("neither tolerances nor budgets are given; name one of either at least")
+        given = {"tolerances": self.tolerances, "budgets": self.budgets, "max_accuracy_drop": self.max_accuracy_drop is not None}
+        asked = [name for name, value in given.items() if value]
+        if len(asked) > 1:
+            raise ValueError(f"both {' and '.join(asked)} are given; keep one of them")
+        if not asked:
+            raise ValueError(f"none of {', '.join(given)} is given; name one of them")
         return self

@@ -1,13 +1,11 @@
 """Stage: measure BatchNorm statistics anew after the cut."""
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
 
 from pipeline.config import DataConfig, RecalibrateConfig
 from pipeline.data import batches, load_data, shuffled
 from pipeline.models import device, load_model, save_weights
+from pipeline.norms import measure_norms
 from pipeline.records import CalibrationSet, ModelRecord, timed
 from pipeline.store import Store
 
@@ -36,15 +34,3 @@ def recalibrate(
             "weights": save_weights(network, store),
         }
     )
-
-
-def measure_norms(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Replace the running statistics of every BatchNorm by their plain average over the batches, in place."""
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # None: the plain average over all batches
-        norm.train()
-    with torch.no_grad():
-        for images, _ in batches:
-            network(images)

@@ -85,18 +85,40 @@ class Architecture(Value):
 
 
 class Epoch(Value):
-    """One line of a training curve. `top1_validation` is a share in [0, 1]."""
+    """A point of a training curve at which validation accuracy was measured: after so many epochs, and steps of the optimiser.
 
-    epoch: int
+    `loss` is the mean over the images since the last whole epoch, `lr` that of its first step, `top1_validation` a share in
+    [0, 1] that the weights reach which would be kept (the moving average if there is one).
+    """
+
+    epoch: float
+    step: int
     lr: float
     loss: float
     top1_validation: float
 
 
+class TrainingStep(Value):
+    """The mean loss of the steps of an optimiser since the last such point, up to number `step` (from 1), and its rate."""
+
+    step: int
+    lr: float
+    loss: float
+
+
+class Curve(Value):
+    """How a training went. `stopped` says why it ended early; empty if it did not."""
+
+    epochs: tuple[Epoch, ...] = ()
+    steps: tuple[TrainingStep, ...] = ()
+    stopped: str = ""
+
+
 class ModelRecord(Record):
     """A network: architecture, plan to replay on it (none if dense), weights. `macs` are for one image.
 
-    After several rounds the plan is that of all rounds together, in the dense numbering; `history` is the last round's.
+    After several rounds the plan is that of all rounds together, in the dense numbering; `history`, `steps` and
+    `stopped` are of the last round's training, see Curve.
     """
 
     stage: Literal["dense", "pruned", "recalibrated", "finetuned"]
@@ -106,6 +128,8 @@ class ModelRecord(Record):
     params: int
     macs: int
     history: tuple[Epoch, ...] = ()
+    steps: tuple[TrainingStep, ...] = ()
+    stopped: str = ""
 
 
 class CalibrationSet(Record):

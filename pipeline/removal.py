@@ -9,6 +9,8 @@ from fair_pruner.types import Removal
 from pipeline.config import ScoreConfig
 from pipeline.errors import InputError
 from pipeline.imports import load_object, source_digest
+from pipeline.network_pruner_scores import load_network_pruner
+from pipeline.pruning_sections import NETWORK_PRUNER
 from pipeline.records import digest_of
 
 SETTING = "score.removal"
@@ -33,6 +35,14 @@ def removal_signal(config: ScoreConfig) -> Removal | WeightSignal:
         return values
 
     return signal
+
+
+def check_removal(config: ScoreConfig) -> None:
+    """Raises InputError if there is no such function, or the authors' package is asked for and not installed."""
+    if config.removal == NETWORK_PRUNER:
+        load_network_pruner()
+    else:
+        removal_signal(config)
 
 
 def source_of(config: ScoreConfig) -> str:

@@ -1,5 +1,6 @@
 """Stage: all that was measured -> the report of the run, and a folder of files for each candidate."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,12 +14,13 @@ from pipeline.errors import InputError
 from pipeline.figures import depth_figure, pareto_figure
 from pipeline.findings import batch_sizes, pareto, series_of
 from pipeline.latency import LatencyReport, LayerCostRecord
-from pipeline.measurements import Candidate, RunReport
+from pipeline.measurements import Candidate, RunReport, SearchRecord
 from pipeline.rankings import ranking_of
 from pipeline.recommend import recommend
 from pipeline.records import PlanRecord, ScoreRecord, digest_of, timed
 from pipeline.report_text import report_text
-from pipeline.store import Store, make_folder
+from pipeline.run_sums import SUMS, sums_text
+from pipeline.store import Store, make_folder, write_together
 
 MARK = ".fair-pruner"  # lies in every folder that this stage made, and in no other
 PRECISIONS = ("fp16", "int8-cpu", "int8-trt")
@@ -44,11 +46,13 @@ def report(
     git_commit: str,
     store: Store,
     rebuilt_from: str = "",
+    search: SearchRecord | None = None,
 ) -> RunReport:
     """Write report.json, report.md, the figures and one folder per candidate into `folder`; candidates[0] is the dense model.
 
     `scores` are those of the dense model and `plans` the first cuts: the figure of the ToD curves shows both. What is to be
-    shipped is decided by `gate`. `rebuilt_from` is the digest of the report that engines were built anew for, if that is so.
+    shipped is decided by `gate`. `rebuilt_from` is the digest of the report that engines were built anew for, if that is so,
+    `search` how the candidates were found, if they were.
 
     A candidate's folder holds model.onnx, model.safetensors, and if there are any plan.json, model.engine with its log, and
     the same with a precision in the name, such as model.fp16.onnx: hard links into the store, or copies where links cannot be
@@ -72,6 +76,7 @@ def report(
         latency=latency,
         scores=scores,
         layer_costs=layer_costs,
+        search=search,
         recommendation=recommend(candidates, latency, gate),
         pareto=tuple(candidates[index].name for index in front),
     )
@@ -88,10 +93,11 @@ def report(
     _remove_earlier(folder)
     for candidate_name, sources in files.items():
         _place(sources, folder / candidate_name)
-    for file, content in images.items():
-        _write(folder / file, content)
-    _write(folder / "report.md", text.encode())
-    _write(folder / "report.json", result.model_dump_json(indent=2).encode())
+    written = images | {"report.md": text.encode(), "report.json": result.model_dump_json(indent=2).encode()}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
+    sums |= {f"{c.name}/{name}": ref.sha256 for c in candidates for name, ref in candidate_files(c).items()}
+    *others, last = written.items()
+    write_together({folder / name: content for name, content in (*others, (SUMS, sums_text(sums).encode()), last)})
     return result
 
 
@@ -134,10 +140,3 @@ def _place(files: dict[str, Path], folder: Path) -> None:
             os.link(source, folder / name)
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(source, folder / name)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content)
-    temporary.replace(path)

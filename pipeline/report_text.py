@@ -10,6 +10,7 @@ from pipeline.headline import headline, points
 from pipeline.markdown import section
 from pipeline.measurements import RunReport
 from pipeline.records import PlanRecord
+from pipeline.search_text import search_section
 
 DIGITS = 12  # of a digest, as many as tell records apart; report.json has all 64
 NUMBER_NOTES = {
@@ -17,7 +18,10 @@ NUMBER_NOTES = {
     "uniform": "This is a baseline: the pruning ratio is the share of units that every group loses.",
     "global": "This is a baseline: the pruning ratio is the share of all units that goes, those of lowest signal first.",
 }
-BUDGET_NOTE = " Each candidate is cut at the smallest {number} that keeps it within its budget."
+BUDGET_NOTE = (
+    " Each candidate is cut at the smallest {number} that keeps it within its budget; of what that removes, units are put back "
+    "as long as MACs, parameters or bytes stay within (not for a budget of latency or `round_to: auto`)."
+)
 ROUNDS_NOTE = """ Candidates were cut in up to {rounds} rounds, with scores, recalibration and fine-tuning in each; the
 {number} is the largest of the rounds."""
 SIZE_NOTE = """\
@@ -51,6 +55,7 @@ def report_text(report: RunReport, figures: Sequence[str]) -> str:
         f"# {report.name}",
         f"**{headline(report)}**",
         recommendation(report),
+        *([search_section(report.search)] if report.search else []),
         f"![accuracy against latency]({figures[0]})",
         _sizes(report),
         _accuracy(report),

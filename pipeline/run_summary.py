@@ -9,6 +9,7 @@ from pipeline.findings import batch_sizes
 from pipeline.headline import headline, points
 from pipeline.markdown import section
 from pipeline.measurements import RunReport
+from pipeline.search_text import search_sentence
 
 NOTE = (
     "Every file that was measured at batch {batch_size}. Top-1 is that of the file on {samples} test images, of other precisions "
@@ -29,6 +30,7 @@ def run_summary(report: RunReport, *remarks: str) -> str:
         f"# {report.name}",
         f"**{headline(report)}**",
         _capitalised(recommendation(report)),
+        *([search_sentence(report.search)] if report.search else []),
         *map(_capitalised, remarks),
         section("Candidates", note, tuple(rows[0]), (tuple(row.values()) for row in rows), ONE_LINE),
         _refused(report),

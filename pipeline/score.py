@@ -12,7 +12,9 @@ from pipeline.config import DataConfig, ScoreConfig
 from pipeline.data import batches, load_data
 from pipeline.datasets import Split
 from pipeline.models import device, example_input, load_model
+from pipeline.network_pruner_scores import network_pruner_scores
 from pipeline.progress import progress
+from pipeline.pruning_sections import NETWORK_PRUNER
 from pipeline.records import CalibrationSet, ModelRecord, ScoreRecord, timed
 from pipeline.removal import removal_signal, source_of
 from pipeline.store import Store
@@ -32,23 +34,29 @@ def score(
 ) -> ScoreRecord:
     """Removal signal and R-Score of all groups; layers in `ignore` are left out, widths too unless `embedding` is set.
 
-    `label` names the progress bar. Raises InputError if the person's own function cannot be imported; fair_pruner's errors.
+    `label` names the progress bar. Raises InputError if the person's own function cannot be imported, or the authors' package
+    cannot score the model; fair_pruner's errors.
     """
-    where = device()
-    table = fair_pruner.score(
-        load_model(model, store).to(where),
-        _Passes(load_data(data, seed).train, calibration.indices, config.batch_size, where, label),
-        example_input=example_input(model.architecture, batch=2).to(where),
-        removal=removal_signal(config),
-        observe=config.observe,
-        aggregate=config.aggregate,
-        protection=config.protection,
-        projections=config.projections,
-        seed=seed,
-        ignore=ignore,
-        embedding=embedding,
-        memory_mb=config.memory_mb,
-    )
+    where, images = device(), load_data(data, seed).train
+    network, inputs = load_model(model, store).to(where), example_input(model.architecture, batch=2).to(where)
+    if config.removal == NETWORK_PRUNER:
+        groups = fair_pruner.find_groups(network, inputs, ignore, embedding=embedding)
+        table = network_pruner_scores(network, groups, images, calibration.indices, config.batch_size, seed)
+    else:
+        table = fair_pruner.score(
+            network,
+            _Passes(images, calibration.indices, config.batch_size, where, label),
+            example_input=inputs,
+            removal=removal_signal(config),
+            observe=config.observe,
+            aggregate=config.aggregate,
+            protection=config.protection,
+            projections=config.projections,
+            seed=seed,
+            ignore=ignore,
+            embedding=embedding,
+            memory_mb=config.memory_mb,
+        )
     return ScoreRecord(
         parents=(model.digest, calibration.digest),
         table=store.put(table.to_json().encode(), ".scores.json"),

@@ -1,4 +1,4 @@
-"""The sections of a configuration, one frozen section a stage; those of scoring and allocation are in pruning_sections."""
+"""The sections of a configuration, one frozen section a stage; more in training_, pruning_ and device_sections."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,6 +46,15 @@ class DataConfig(Section):
     channels: Literal[1, 3] | None = Field(
         None, description="3: repeat grey images for models that want colour; 1: make colour grey."
     )
+    train_images: int | None = Field(
+        None,
+        ge=2,
+        le=10**9,
+        description="Train on so many of the training images, as many of each class as all have; default: on all.",
+    )
+    seed: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="Draws the validation images and `train_images`; default: the run's seed."
+    )
     validation_fraction: Fraction = Field(0.1, description="Share of the training images that is held out and steers the run.")
     mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(
         None, description="Per-channel mean of the normalisation; default: the data set's, for custom 0."
@@ -89,21 +98,6 @@ class ModelConfig(Section):
     )
 
 
-class TrainConfig(Section):
-    """A training recipe: SGD with Nesterov momentum, linear warm-up, cosine decay to zero."""
-
-    epochs: int = Field(30, ge=0, le=1000, description="Passes over the training images.")
-    batch_size: BatchSize = Field(128, description="Images a step.")
-    lr: float = Field(0.1, ge=1e-6, le=10, description="Peak learning rate.")
-    momentum: float = Field(0.9, ge=0, le=0.999, description="SGD momentum.")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="L2 penalty on all weights.")
-    warmup_epochs: float = Field(1.0, ge=0, le=100, description="Epochs of linear warm-up.")
-    label_smoothing: float = Field(0.0, ge=0, le=0.5, description="Label smoothing of the cross-entropy.")
-    crop_padding: int = Field(0, ge=0, le=64, description="Random shifts by up to this many pixels.")
-    flip: bool = Field(False, description="Random horizontal flips.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, with channels_last memory format.")
-
-
 class CalibrateConfig(Section):
     """The calibration set, drawn from the training images."""
 
@@ -114,14 +108,6 @@ class RecalibrateConfig(Section):
     """BatchNorm statistics are measured anew on the calibration set before anything else happens to a pruned model."""
 
     batch_size: BatchSize = Field(128, description="Images a step.")
-
-
-class FinetuneConfig(TrainConfig):
-    """The recipe after the cut; the epoch with the best validation accuracy is kept."""
-
-    epochs: int = Field(3, ge=0, le=1000, description="Passes over the training images; 0 keeps the recalibrated model.")
-    lr: float = Field(0.02, ge=1e-6, le=10, description="Peak learning rate.")
-    warmup_epochs: float = Field(0.0, ge=0, le=100, description="Epochs of linear warm-up.")
 
 
 class EvaluateConfig(Section):

@@ -9,7 +9,7 @@ from pipeline.config import TrackConfig
 from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
 from pipeline.measurements import Candidate, RunReport, TrackRecord
-from pipeline.mlflow_runs import Experiment, log_values, open_experiment, together
+from pipeline.mlflow_runs import Experiment, Times, log_values, open_experiment, together
 from pipeline.records import timed
 from pipeline.run_summary import candidate_rows
 from pipeline.store import Store
@@ -30,7 +30,15 @@ LEFT_OUT = ("model.onnx", "model.safetensors")  # the one is logged as a model, 
 
 
 @timed
-def track(report: RunReport, config: TrackConfig, output: Path, store: Store, flow_run_url: str = "") -> TrackRecord:
+def track(
+    report: RunReport,
+    config: TrackConfig,
+    output: Path,
+    store: Store,
+    flow_run_url: str = "",
+    times: Times | None = None,
+    folder: Path | None = None,
+) -> TrackRecord:
     """Log a report to MLflow: values, training curves, files, and models that MLflow can load.
 
     These are the fp32 ONNX file of every candidate, and the recommended file. Goes to MLFLOW_TRACKING_URI if that is set,
@@ -38,10 +46,12 @@ def track(report: RunReport, config: TrackConfig, output: Path, store: Store, fl
     All runs end FINISHED together, the parent last. If the experiment already has a finished parent with this report's
     digest and these very latencies, nothing is logged and that run is returned; a new measurement of the same models is a
     new parent. If logging fails, all runs it began are marked FAILED. Raises StageError if MLflow refuses, InputError if a
-    file of the report is missing. `flow_run_url` is the page of the flow run that the sweep was, if there is one.
+    file of the report is missing. `flow_run_url` is the page of the flow run that the sweep was, if there is one; `times` are
+    those of the runs, now if none are given; `folder` holds the report's files if its own does not any more.
     """
-    with open_experiment(config, output, f"The report is complete in {report.folder}") as experiment:
-        parent, children = _earlier(experiment, report) or _log(experiment, report, store, flow_run_url)
+    with open_experiment(config, output, f"The report is complete in {report.folder}", times) as experiment:
+        files = folder or Path(report.folder)
+        parent, children = _earlier(experiment, report) or _log(experiment, report, files, store, flow_run_url)
     return TrackRecord(
         parents=(report.digest,),
         tracking_uri=experiment.uri,
@@ -74,19 +84,19 @@ def _source(experiment: Experiment, report: RunReport) -> dict[str, str]:
     return {"fair_pruner.source_run_id": found[0].info.run_id} if found else {}
 
 
-def _log(experiment: Experiment, report: RunReport, store: Store, flow_run_url: str) -> tuple[str, dict[str, str]]:
+def _log(experiment: Experiment, report: RunReport, folder: Path, store: Store, flow_run_url: str) -> tuple[str, dict[str, str]]:
     client, children = experiment.client, dict[str, str]()
     with together(experiment) as begin:
         parent = begin(report.name, parent_tags(report, flow_run_url) | _source(experiment, report))
-        log_values(client, parent, parent_params(report), parent_metrics(report))
-        for file in _report_files(Path(report.folder)):
+        log_values(experiment, parent, parent_params(report), parent_metrics(report))
+        for file in _report_files(folder):
             client.log_artifact(parent, str(file))
         rows = candidate_rows(report)
         client.log_table(parent, {column: [row[column] for row in rows] for column in rows[0]}, TABLE)
         for candidate in report.candidates:
             run = begin(candidate.name, candidate_tags(report, candidate) | {"mlflow.parentRunId": parent})
             children[candidate.name] = run
-            log_values(client, run, candidate_params(candidate), candidate_metrics(report, candidate), curve(candidate))
+            log_values(experiment, run, candidate_params(candidate), candidate_metrics(report, candidate), curve(candidate))
             _log_files(client, run, candidate, store)
             for onnx in _models(report, candidate):
                 _log_model(client, experiment.id, run, candidate, onnx, store)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.ablation import AblationReport
 from pipeline.findings import batch_sizes, faster, runtimes, series_of
 from pipeline.headline import headline, points
 from pipeline.measurements import Candidate, RunReport
@@ -39,7 +40,7 @@ def measurement_digest(report: RunReport) -> str:
     return digest_of(report.latency.model_dump(mode="json", exclude={"seconds"}))
 
 
-def parent_params(report: RunReport) -> dict[str, str]:
+def parent_params(report: RunReport | AblationReport) -> dict[str, str]:
     """The configuration, one entry a leaf such as `train.epochs`."""
     return dict(_leaves(report.config, ""))
 
@@ -172,12 +173,11 @@ def _variant_metrics(candidate: Candidate) -> dict[str, float]:
 
 
 def curve(candidate: Candidate) -> list[tuple[str, float, int]]:
-    """The training curve as (metric, value, epoch): of the training for the dense model, of the fine-tuning for a pruned one."""
-    return [
-        (f"training/{name}", float(getattr(epoch, name)), epoch.epoch)
-        for epoch in candidate.model.history
-        for name in ("loss", "lr", "top1_validation")
-    ]
+    """The training curve as (metric, value, step of the optimiser): of the training, and for a pruned model the fine-tuning."""
+    model = candidate.model
+    losses = [(f"training/{name}", float(getattr(point, name)), point.step) for point in model.steps for name in ("loss", "lr")]
+    found = [("epoch", "epoch"), ("top1_validation", "top1_validation"), ("epoch_loss", "loss")]
+    return losses + [(f"training/{n}", float(getattr(each, field)), each.step) for each in model.history for n, field in found]
 
 
 def _latency_metrics(report: RunReport, candidate: Candidate) -> dict[str, float]:

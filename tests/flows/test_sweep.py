@@ -157,6 +157,7 @@ def test_keys_follow_what_decides_a_result_and_nothing_else() -> None:
     key = cache_key(finetune, {"model": record, "config": TrainConfig(), "label": "a", "store": Store(Path("x"))})
     assert key == cache_key(finetune, {"model": record, "config": TrainConfig(), "label": "b", "store": Store(Path("y"))})
     assert key == cache_key(finetune, {"model": record.model_copy(update={"seconds": 5.0}), "config": TrainConfig()})
+    assert key == cache_key(finetune, {"model": record, "config": TrainConfig(checkpoint_seconds=1)})
     assert key != cache_key(dense, {"model": record, "config": TrainConfig()})
     assert key != cache_key(finetune, {"model": record, "config": TrainConfig(epochs=31)})
     assert key != cache_key(finetune, {"model": record.model_copy(update={"per_class": 2}), "config": TrainConfig()})

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config import AllocateConfig, BudgetConfig, RunConfig, ScoreConfig, load_config
 from pipeline.errors import InputError
-from pipeline.pruning_sections import REMOVALS
+from pipeline.pruning_sections import SIGNALS
 
 LABELS = {
     ("TrainConfig", "lr"): "Learning rate",
@@ -47,7 +47,7 @@ def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
         ("train: {epoch: 3}\n", (), "unknown key train.epoch"),
         ("train: {epochs: -1}\n", (), "train.epochs = -1 is refused"),
         ("allocate: {tolerances: [0.1, 1.5]}\n", (), "allocate.tolerances.1 = 1.5 is refused"),
-        ("allocate: {tolerances: []}\n", (), "neither tolerances nor budgets are given"),
+        ("allocate: {tolerances: []}\n", (), "none of tolerances, budgets, max_accuracy_drop is given"),
         ("allocate: {tolerances: [0.1], budgets: [{macs: 0.5}]}\n", (), "both tolerances and budgets are given"),
         ("allocate: {budgets: [{macs: 0.5, bytes: 3}]}\n", (), "exactly one of macs, params, bytes and latency_ms, not 2"),
         ("allocate: {budgets: [{}]}\n", (), "exactly one of macs, params, bytes and latency_ms, not 0"),
@@ -56,6 +56,13 @@ def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
             (f"allocate: {{budgets: [{{macs: {value}}}]}}\n", (), "a share of the dense model from 0.0001 to 1 or a whole number")
             for value in ("1.5", "0", "-3", "true", ".nan", ".inf", "half", "[1]")
         ),
+        ("train: {lr: fast}\n", (), "train.lr"),
+        ("train: {lr: 11}\n", (), "train.lr"),
+        ("train: {optimizer: SGD with momentum}\n", (), "train.optimizer = 'SGD with momentum' is refused"),
+        ("train: {measure_at: [0]}\n", (), "train.measure_at.0 = 0 is refused"),
+        ("train: {processes: 4, batch_size: 7}\n", (), "a batch of 7 leaves 4 processes fewer than 2 images each"),
+        ("train: {distillation: {weight: 0.5}}\n", (), "unknown key train.distillation"),
+        ("finetune: {distillation: {features: 1}}\n", (), "set distillation.weight above 0"),
         ("score: {removal: wassertein}\n", (), "choose one of wasserstein, l1, l2"),
         ("score: {memory_mb: 3}\n", (), "score.memory_mb = 3 is refused"),
         ("engine: {min_batch: 9}\n", (), "min 9 <= opt 8"),
@@ -69,6 +76,13 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, overri
         load_config(write(tmp_path, text), overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_learning_rate_is_a_number_or_to_be_found(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "train: {lr: auto}\nfinetune: {lr: 1, measure_at: [0.25, 0.5]}\n"))
+    assert (config.train.lr, config.finetune.lr, type(config.finetune.lr)) == ("auto", 1.0, float)
+    assert config.finetune.measure_at == (0.25, 0.5)
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
 
 
 def test_budgets_stand_in_place_of_the_default_tolerances(tmp_path: Path) -> None:
@@ -104,7 +118,7 @@ def test_a_label_is_made_of_words() -> None:
 
 def test_a_form_knows_the_removal_signals_that_the_config_knows() -> None:
     pattern = re.compile(ScoreConfig.model_json_schema()["properties"]["removal"]["pattern"])
-    for value in (*REMOVALS, "my.module:signal"):
+    for value in (*SIGNALS, "my.module:signal"):
         assert pattern.fullmatch(ScoreConfig(removal=value).removal)
     for value in ("wassertein", "module", "", "l1 "):
         assert not pattern.fullmatch(value)

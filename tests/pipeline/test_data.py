@@ -53,6 +53,29 @@ def test_the_splits_of_digits_are_disjoint_balanced_and_reproducible() -> None:
     assert torch.equal(other.test.labels, data.test.labels)  # the test split never depends on the seed
 
 
+def test_a_share_of_the_training_images_keeps_the_classes_and_the_validation_images() -> None:
+    whole, part = load_data(DataConfig(), 5), load_data(DataConfig(train_images=400), 5)
+    assert abs(len(part.fit_indices) - 400) <= 5  # rounded class by class
+    assert set(part.fit_indices) < set(whole.fit_indices)
+    assert part.validation_indices == whole.validation_indices
+    assert not set(part.fit_indices) & set(part.validation_indices)
+    counts = [torch.bincount(data.train.labels[list(data.fit_indices)]) for data in (whole, part)]
+    torch.testing.assert_close(counts[1].float(), counts[0] * 400 / len(whole.fit_indices), rtol=0, atol=0.51)
+    assert load_data(DataConfig(train_images=len(whole.fit_indices)), 5).fit_indices == whole.fit_indices
+    assert load_data(DataConfig(train_images=400), 6).fit_indices != part.fit_indices
+    with pytest.raises(InputError, match=f"train_images is 9999, digits has {len(whole.fit_indices)} beside the validation"):
+        load_data(DataConfig(train_images=9999), 5)
+
+
+def test_the_split_can_have_a_seed_of_its_own() -> None:
+    def split(seed: int | None, of_the_run: int) -> tuple[tuple[int, ...], ...]:
+        data = load_data(DataConfig(seed=seed, train_images=300), of_the_run)
+        return data.fit_indices, data.validation_indices
+
+    assert split(7, 0) == split(7, 1) == split(None, 7)
+    assert split(7, 0) != split(8, 0)
+
+
 def test_no_test_image_of_digits_is_a_training_image() -> None:
     from sklearn.datasets import load_digits
 

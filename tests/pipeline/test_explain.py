@@ -92,6 +92,17 @@ def test_the_reason_is_one_sentence(config: AllocateConfig, r_scores: tuple[floa
     assert explained(config, r_scores) == [reason]
 
 
+def test_units_that_a_budget_does_not_need_to_lose_are_told() -> None:
+    config = AllocateConfig(tolerances=(0.4,), round_to=2)
+    ranking = ranking_of(ALIKE)
+    plan = record(ranking, config)
+    (depth,) = plan.depths
+    filled = plan.model_copy(update={"depths": (depth.model_copy(update={"removed": 2}),)})
+    ((cut,),) = (group.cuts for group in explain(ranking, [filled], config))
+    rounded = "the next deeper cut, 6 of 8, would have ToD 0.667 > 0.4; rounded from 5 to 4, since round_to 2 keeps 4, not 3"
+    assert cut.reason == f"{rounded}; 2 of these 4 stay, since the budget is met without"
+
+
 def test_numbers_that_differ_little_are_told_apart() -> None:
     config = AllocateConfig(tolerances=(0.39999999,))
     assert explained(config, ALIKE) == ["the next deeper cut, 5 of 8, would have ToD 0.4 > 0.39999999"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import fair_pruner
+from pipeline import training
 from pipeline.allocate import allocate
 from pipeline.calibrate import calibrate
 from pipeline.config import CalibrateConfig, DataConfig, FinetuneConfig, RecalibrateConfig, ScoreConfig, TrainConfig
@@ -152,18 +153,76 @@ def test_recalibration_measures_the_statistics_of_the_calibration_set(
 def test_finetuning_improves_and_repeats_exactly(pruned: ModelRecord, calibration: CalibrationSet, store: Store) -> None:
     start = recalibrate(pruned, calibration, DATA, RecalibrateConfig(), SEED, store)
     config = FinetuneConfig(epochs=3, batch_size=32, lr=0.1)
-    record = finetune(start, "finetune", DATA, config, SEED, store)
+    record = finetune(start, None, None, "finetune", DATA, config, SEED, store)
     assert record.history[-1].top1_validation > max(0.25, record.history[0].top1_validation)
-    assert finetune(start, "finetune", DATA, config, SEED, store).digest == record.digest
+    assert finetune(start, None, None, "finetune", DATA, config, SEED, store).digest == record.digest
     assert (record.params, record.macs, record.stage) == (pruned.params, pruned.macs, "finetuned")
-    untouched = finetune(start, "finetune", DATA, FinetuneConfig(epochs=0), SEED, store)
+    untouched = finetune(start, None, None, "finetune", DATA, FinetuneConfig(epochs=0), SEED, store)
     assert untouched.weights == start.weights
+    assert (record.parents, untouched.history) == ((start.digest,), ())
+
+
+def test_the_dense_model_teaches_and_norms_are_measured_again(
+    dense_record: ModelRecord, pruned: ModelRecord, calibration: CalibrationSet, store: Store
+) -> None:
+    taught = FinetuneConfig(epochs=1, batch_size=64, distillation={"weight": 0.9, "features": 1.0})
+    alone = FinetuneConfig(epochs=1, batch_size=64, recalibrate=True)
+    plain = finetune(pruned, dense_record, calibration, "", DATA, FinetuneConfig(epochs=1, batch_size=64), SEED, store)
+    assert plain.parents == (pruned.digest,)  # neither is asked for
+    with_teacher = finetune(pruned, dense_record, calibration, "", DATA, taught, SEED, store)
+    assert with_teacher.parents == (pruned.digest, dense_record.digest)
+    assert with_teacher.weights != plain.weights
+    measured = finetune(pruned, dense_record, calibration, "", DATA, alone, SEED, store)
+    assert measured.parents == (pruned.digest, calibration.digest)
+    assert measured.history == plain.history
+    before, after = (load_model(record, store).state_dict() for record in (plain, measured))
+    changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"running_mean", "running_var", "num_batches_tracked"}
+    images, _ = load_data(DATA, SEED).train.load(calibration.indices)
+    with torch.no_grad():
+        mean = torch.stack([load_model(plain, store).get_submodule("features.0")(b).mean((0, 2, 3)) for b in images.split(64)])
+    torch.testing.assert_close(after["features.1.running_mean"], mean.mean(0))
+
+
+def test_finetuning_that_was_killed_goes_on(dense_record: ModelRecord, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = FinetuneConfig(epochs=2, batch_size=256, checkpoint_seconds=0)
+    whole = finetune(dense_record, None, None, "", DATA, config, SEED, store)
+    written, real = [], training.write_checkpoint
+
+    def write(path: Path, *content: Any) -> None:
+        if len(written) == 7:
+            raise KeyboardInterrupt
+        written.append(path)
+        real(path, *content)
+
+    monkeypatch.setattr(training, "write_checkpoint", write)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(dense_record, None, None, "", DATA, config, SEED, store)
+    monkeypatch.undo()
+    assert list((store.root.parent / "unfinished").iterdir()) == [written[0]]
+    other = finetune(dense_record, None, None, "", DATA, config, SEED + 1, store)  # which has nothing to go on from
+    again = finetune(dense_record, None, None, "", DATA, config, SEED, store)
+    assert again.digest == whole.digest != other.digest
+    assert list((store.root.parent / "unfinished").iterdir()) == []
+
+
+def test_finetuning_stops_when_what_is_wanted_is_out_of_reach(dense_record: ModelRecord, store: Store) -> None:
+    config = FinetuneConfig(epochs=8, batch_size=256, lr=1e-6)
+    record = finetune(dense_record, None, None, "", DATA, config, SEED, store, wanted=0.99)
+    assert record.stopped == "a validation accuracy of 0.9900 is out of reach"
+    assert len(record.history) < 8
+    assert [point.step for point in record.steps] == list(range(1, record.history[-1].step + 1))
+
+
+def test_an_unknown_optimiser_is_refused(dense_record: ModelRecord, store: Store) -> None:
+    with pytest.raises(InputError, match="optimizer nonsense cannot be made by timm"):
+        finetune(dense_record, None, None, "", DATA, FinetuneConfig(optimizer="nonsense"), SEED, store)
 
 
 def test_a_dense_model_is_trained_or_loaded(dense_record: ModelRecord, store: Store) -> None:
-    recipe = TrainConfig(epochs=1, batch_size=64, lr=0.05)
+    recipe = TrainConfig(epochs=2, batch_size=64, lr=0.05)
     trained = dense(dense_record.architecture, recipe, DATA, SEED, store)
-    assert trained.history[0].top1_validation > 0.3
+    assert trained.history[-1].top1_validation > 0.3
     loaded = dense(dense_record.architecture, trained.weights, DATA, SEED, store)
     assert loaded.weights == trained.weights
     assert loaded.history == ()

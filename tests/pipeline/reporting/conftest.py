@@ -15,7 +15,7 @@ from pipeline.exported import EngineRecord, OnnxRecord, Parity
 from pipeline.latency import LatencyReport, LatencySeries, Machine
 from pipeline.measurements import Candidate, EvalReport, PairedTest, RunReport, Variant
 from pipeline.recommend import recommend
-from pipeline.records import Architecture, Depth, Epoch, Goal, ModelRecord, PlanRecord, Preprocessing, ScoreRecord
+from pipeline.records import Architecture, Depth, Epoch, Goal, ModelRecord, PlanRecord, Preprocessing, ScoreRecord, TrainingStep
 from pipeline.store import Store
 
 CLASSES, SHAPE, SAMPLES, MACS = 10, (1, 8, 8), 360, 1_000_000
@@ -145,7 +145,8 @@ def candidate(store: Store, row: Row) -> Candidate:
         weights=store.put(save({"weight": np.full(3, seed, np.float32)}), ".safetensors"),
         params=plan.params if plan else 70_000,
         macs=plan.macs if plan else MACS,
-        history=tuple(Epoch(epoch=e, lr=0.1 / e, loss=1 / e, top1_validation=row.top1 - 0.1 / e) for e in (1, 2, 3)),
+        history=tuple(Epoch(epoch=e, step=10 * e, lr=0.1 / e, loss=1 / e, top1_validation=row.top1 - 0.1 / e) for e in (1, 2, 3)),
+        steps=tuple(TrainingStep(step=step, lr=0.1, loss=1 / step) for step in (5, 10, 15)),
     )
     exported = OnnxRecord(
         parents=(model.digest,),

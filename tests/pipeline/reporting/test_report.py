@@ -86,6 +86,7 @@ def test_what_an_earlier_report_made_goes_and_the_rest_stays(make_sweep, tmp_pat
     (folder / "linked").symlink_to(folder / "mine", target_is_directory=True)
     report(**make_sweep(tmp_path, "dense", "quick"))
     assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
         "dense",
         "depth-0.2.png",
         "depth-of-field.png",

@@ -144,9 +144,13 @@ def test_a_child_has_its_numbers_and_lineage(tracked, client, result):
     assert {file.path for file in client.list_artifacts(tracked.run_ids[candidate.name])} == {"plan.json", "model.engine"}
 
 
-def test_the_training_curve_goes_by_epochs(tracked, client):
-    history = client.get_metric_history(tracked.run_ids["tolerance-0.2"], "training/loss")
-    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+def test_the_training_curve_goes_by_steps_of_the_optimiser(tracked, client):
+    losses = client.get_metric_history(tracked.run_ids["tolerance-0.2"], "training/loss")
+    assert [(point.step, point.value) for point in losses] == [(5, 0.2), (10, 0.1), (15, pytest.approx(1 / 15))]
+    epochs = client.get_metric_history(tracked.run_ids["tolerance-0.2"], "training/epoch_loss")
+    assert [(point.step, point.value) for point in epochs] == [(10, 1.0), (20, 0.5), (30, pytest.approx(1 / 3))]
+    accuracies = client.get_metric_history(tracked.run_ids["tolerance-0.2"], "training/top1_validation")
+    assert [point.step for point in accuracies] == [10, 20, 30]
 
 
 def test_the_onnx_model_comes_back_byte_for_byte_and_runs_at_any_batch_size(tracked, client, result):
