@@ -21,6 +21,7 @@ from pipeline.store import make_folder
 SQLITE = "sqlite:///"
 PROCESS = "fair_pruner.process"  # tag: which process logs a run
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow takes no more at once
+MOST = 50000  # runs that a search gives back
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -113,6 +114,19 @@ def together(experiment: Experiment) -> Iterator[Callable[[str, Mapping[str, str
             with suppress(MlflowException):  # the first error is the one to report
                 experiment.client.set_terminated(run, "FAILED")
         raise
+
+
+def finished(experiment: Experiment, **tags: str) -> tuple[str, list[Any]] | None:
+    """A finished run with all these fair_pruner tags, and the runs below it; None if there is none."""
+    wanted = [f"tags.`fair_pruner.{name}` = '{value}'" for name, value in tags.items()]
+    query = " and ".join((*wanted, "attributes.status = 'FINISHED'"))
+    found = experiment.client.search_runs([experiment.id], query, max_results=1)
+    if not found:
+        return None
+    parent = str(found[0].info.run_id)
+    return parent, list(
+        experiment.client.search_runs([experiment.id], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=MOST)
+    )
 
 
 def log_values(

@@ -9,7 +9,7 @@ from pipeline.config import TrackConfig
 from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
 from pipeline.measurements import Candidate, RunReport, TrackRecord
-from pipeline.mlflow_runs import Experiment, Times, log_values, open_experiment, together
+from pipeline.mlflow_runs import Experiment, Times, finished, log_values, open_experiment, together
 from pipeline.records import timed
 from pipeline.run_summary import candidate_rows
 from pipeline.store import Store
@@ -63,25 +63,16 @@ def track(
 
 def _earlier(experiment: Experiment, report: RunReport) -> tuple[str, dict[str, str]] | None:
     """The finished runs that already hold this report."""
-    same = (
-        f"tags.`fair_pruner.report_digest` = '{report.digest}' and "
-        f"tags.`fair_pruner.measurement_digest` = '{measurement_digest(report)}' and attributes.status = 'FINISHED'"
-    )
-    found = experiment.client.search_runs([experiment.id], same, max_results=1)
-    if not found:
-        return None
-    parent = found[0].info.run_id
-    children = experiment.client.search_runs([experiment.id], f"tags.`mlflow.parentRunId` = '{parent}'")
-    return parent, {run.data.params["candidate"]: run.info.run_id for run in children}
+    found = finished(experiment, report_digest=report.digest, measurement_digest=measurement_digest(report))
+    return (found[0], {run.data.params["candidate"]: run.info.run_id for run in found[1]}) if found else None
 
 
 def _source(experiment: Experiment, report: RunReport) -> dict[str, str]:
     """The run whose engines were built anew, if it was logged here."""
     if not report.rebuilt_from:
         return {}
-    same = f"tags.`fair_pruner.report_digest` = '{report.rebuilt_from}' and attributes.status = 'FINISHED'"
-    found = experiment.client.search_runs([experiment.id], same, max_results=1)
-    return {"fair_pruner.source_run_id": found[0].info.run_id} if found else {}
+    found = finished(experiment, report_digest=report.rebuilt_from)
+    return {"fair_pruner.source_run_id": found[0]} if found else {}
 
 
 def _log(experiment: Experiment, report: RunReport, folder: Path, store: Store, flow_run_url: str) -> tuple[str, dict[str, str]]:

@@ -6,7 +6,7 @@ from pipeline.ablation import FILES, AblationReport, Cell
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError
 from pipeline.measurements import TrackRecord
-from pipeline.mlflow_runs import Experiment, log_values, open_experiment, together
+from pipeline.mlflow_runs import Experiment, finished, log_values, open_experiment, together
 from pipeline.records import timed
 from pipeline.track_values import parent_params
 
@@ -36,14 +36,8 @@ def track_ablation(report: AblationReport, config: TrackConfig, output: Path) ->
 
 def _earlier(experiment: Experiment, report: AblationReport) -> tuple[str, dict[str, str]] | None:
     """The finished runs that already hold this comparison."""
-    same = f"tags.`{DIGEST}` = '{report.digest}' and attributes.status = 'FINISHED'"
-    found = experiment.client.search_runs([experiment.id], same, max_results=1)
-    if not found:
-        return None
-    parent = found[0].info.run_id
-    below = f"tags.`mlflow.parentRunId` = '{parent}'"
-    children = experiment.client.search_runs([experiment.id], below, max_results=len(report.cells))
-    return parent, {run.info.run_name: run.info.run_id for run in children}
+    found = finished(experiment, report_digest=report.digest)
+    return (found[0], {run.info.run_name: run.info.run_id for run in found[1]}) if found else None
 
 
 def _log(experiment: Experiment, report: AblationReport, folder: Path) -> tuple[str, dict[str, str]]:
