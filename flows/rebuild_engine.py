@@ -8,8 +8,9 @@ from flows.artifacts import show
 from flows.branch import executed
 from flows.environment import prepare_environment
 from flows.run_logs import run_logs
-from flows.sweep import flow_run_url, git_commit
-from flows.tasks import FlowRunner, benchmark_task, rebuild_task, report_task, track_task
+from flows.sweep import flow_run_url, git_commit, now_ms
+from flows.tasks import FlowRunner, benchmark_task, rebuild_task, report_task
+from flows.tracking import tracked_or_kept
 from pipeline.config import RunConfig, override_config
 from pipeline.errors import InputError
 from pipeline.exported import EngineRecord, OnnxRecord
@@ -33,6 +34,7 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
         overrides: Settings that differ from the run's, such as engine.max_batch=32.
     """
     prepare_environment()
+    began_ms = now_ms()
     source, store = read_report(run), store_of(run)
     config = override_config(source.config, overrides)
     wanted = [candidate_named(source, name) for name in candidates] or list(source.candidates)
@@ -73,11 +75,9 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
         git_commit=git_commit(),
         rebuilt_from=source.digest,
     )
-    tracked = None
-    if config.track.enabled:
-        url = flow_run_url()
-        tracked = runner(track_task, name, report=result, config=config.track, output=runner.output, flow_run_url=url)
-    show(result, tracked)
+    unregistered = config.model_copy(update={"track": config.track.model_copy(update={"registry": False})})
+    tracked, remarks = tracked_or_kept(runner, unregistered, result, flow_run_url(), began_ms, now_ms())
+    show(result, tracked, *remarks)
     return result
 
 

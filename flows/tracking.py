@@ -18,7 +18,7 @@ def tracked_or_kept(
         return None, ()
     output: Path = run.output
     try:
-        tracked = run(track_task, config.name, report=report, config=config.track, output=output, flow_run_url=flow_run_url)
+        tracked = run(track_task, report.name, report=report, config=config.track, output=output, flow_run_url=flow_run_url)
     except PipelineError as error:
         spool(report, config.track, config.gate, flow_run_url, began_ms, ended_ms, output)
         log.warning("%s; once it is back: fair-pruner sync --output %s", error, output)
@@ -26,7 +26,7 @@ def tracked_or_kept(
     if not config.track.registry:
         return tracked, ()
     try:
-        record = run(register_task, config.name, report=report, track=tracked, config=config.track, gate=config.gate)
+        record = run(register_task, report.name, report=report, track=tracked, config=config.track, gate=config.gate)
     except PipelineError as error:
         spool(report, config.track, config.gate, flow_run_url, began_ms, ended_ms, output)
         log.warning("nothing was registered: %s; once it is back: fair-pruner sync --output %s", error, output)

@@ -1,0 +1,29 @@
+"""A run ends whatever MLflow does."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.sweep import sweep
+from pipeline.spool import unlogged
+from pipeline.sync import sync
+
+from .conftest import tiny
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def test_a_sweep_ends_while_mlflow_is_away_and_is_logged_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = tiny(tmp_path / "runs", track={"enabled": True, "registry": True}, allocate={"tolerances": [0.6]})
+    report = sweep(config)
+    assert (Path(report.folder) / "report.json").is_file()
+    (waits,) = unlogged(config.output)
+    assert (waits.digest, waits.name) == (report.digest, report.name)
+    assert waits.began_ms < waits.ended_ms
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (done,) = sync(config.output)
+    assert done.tracked is not None
+    assert set(done.tracked.run_ids) == {"dense", "tolerance-0.6"}
+    assert unlogged(config.output) == ()
