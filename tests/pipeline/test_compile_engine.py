@@ -132,13 +132,14 @@ def test_a_profile_that_does_not_fit_the_file_is_refused_in_the_librarys_words(t
 def test_ctrl_c_ends_the_build(source: OnnxSource, rtx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGINT comes in the middle of a real build; the library stops early, and KeyboardInterrupt arrives here."""
     steps: list[int] = []
+    heard: list[bool] = []
     make = module.progress_monitor
 
     def slow(library: Any, cancelled: threading.Event, advance: Any) -> Any:
         def counting(done: int, total: int) -> None:
             if not steps:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                cancelled.wait(10)  # the main thread has heard of it
+                heard.append(cancelled.wait(60))  # the main thread has heard of it
             steps.append(done)
             advance(done, total)
 
@@ -146,13 +147,12 @@ def test_ctrl_c_ends_the_build(source: OnnxSource, rtx: Any, monkeypatch: pytest
 
     monkeypatch.setattr(module, "progress_monitor", slow)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             compile_engine(rtx, source, CONFIG, None)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - start < 9  # `cancelled` was set, not waited for in vain
+    assert heard == [True]
     assert steps[-1] < 6
 
 
