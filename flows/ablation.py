@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.branch import allocated, cut, scored
+from flows.cut import allocated, cut, scored
 from flows.environment import prepare_environment
 from flows.run_logs import run_logs
 from flows.tasks import (

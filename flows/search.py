@@ -1,6 +1,6 @@
 """The deepest cut that keeps its accuracy, found by training as few branches as a bisection needs."""
 
-from flows.branch import Cut, cut
+from flows.cut import Cut, cut
 from flows.tasks import FlowRunner, evaluate_task
 from pipeline.config import RunConfig
 from pipeline.latency import LayerCostRecord

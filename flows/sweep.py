@@ -8,7 +8,8 @@ from prefect import flow, runtime
 from prefect.utilities.urls import url_for
 
 from flows.artifacts import show
-from flows.branch import allocated, branch, measured, measured_cut, quantized, scored
+from flows.branch import branch, measured, measured_cut, quantized
+from flows.cut import allocated, scored
 from flows.environment import prepare_environment
 from flows.run_logs import run_logs
 from flows.search import search
