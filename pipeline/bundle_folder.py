@@ -1,6 +1,5 @@
 """The folder of a bundle: whole or not there, every file with its checksum, and nobody else's files at risk."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -12,9 +11,9 @@ from pipeline.errors import InputError
 from pipeline.manifest import BundledFile
 from pipeline.records import FileRef
 from pipeline.store import Store, make_folder
+from pipeline.sums import SUMS, digest_of_file, sums_text
 
 MARK = ".fair-pruner-bundle"  # lies in every bundle, and in no other folder
-SUMS = "SHA256SUMS"
 
 
 def check_free(target: Path, force: bool) -> None:
@@ -62,7 +61,7 @@ def copy(ref: FileRef, store: Store, path: Path) -> None:
     source = store.path(ref)
     path.parent.mkdir(exist_ok=True)
     shutil.copyfile(source, path)
-    if _sha256(path) != ref.sha256:
+    if digest_of_file(path) != ref.sha256:
         raise InputError(f"{source} is damaged, it is not the file that the report names; run again to make it anew")
 
 
@@ -83,13 +82,13 @@ def write(path: Path, text: str) -> None:
 def seal(folder: Path) -> tuple[BundledFile, ...]:
     """Mark a bundle and write SHA256SUMS as sha256sum does; returns all files by name."""
     write(folder / MARK, "")
-    write(folder / SUMS, "".join(f"{file.sha256}  {file.path}\n" for file in _files(folder)))
+    write(folder / SUMS, sums_text({file.path: file.sha256 for file in _files(folder)}))
     return _files(folder)
 
 
 def bundled(folder: Path, path: str) -> BundledFile:
     """What a file in the folder is."""
-    return BundledFile(path=path, sha256=_sha256(folder / path), size_bytes=(folder / path).stat().st_size)
+    return BundledFile(path=path, sha256=digest_of_file(folder / path), size_bytes=(folder / path).stat().st_size)
 
 
 def _files(folder: Path) -> tuple[BundledFile, ...]:
@@ -99,8 +98,3 @@ def _files(folder: Path) -> tuple[BundledFile, ...]:
 def _paths(folder: Path) -> list[str]:
     """Of all files, relative to the folder, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,5 +32,4 @@ def dense(architecture: Architecture, source: FileRef | TrainConfig, data: DataC
     if isinstance(source, FileRef):
         return start
     done = trained(TrainingJob(model=start, data=data, recipe=source, seed=seed, label="train"), store)
-    fields = {"weights": done.weights, "history": done.curve.epochs, "steps": done.curve.steps, "stopped": done.curve.stopped}
-    return start.model_copy(update=fields)
+    return start.model_copy(update=done.fields)

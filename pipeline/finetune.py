@@ -40,9 +40,6 @@ def finetune(
         update={
             "parents": tuple(record.digest for record in (model, job.teacher, job.calibration) if record),
             "stage": "finetuned",
-            "weights": done.weights,
-            "history": done.curve.epochs,
-            "steps": done.curve.steps,
-            "stopped": done.curve.stopped,
+            **done.fields,
         }
     )

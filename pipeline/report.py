@@ -19,8 +19,8 @@ from pipeline.rankings import ranking_of
 from pipeline.recommend import recommend
 from pipeline.records import PlanRecord, ScoreRecord, digest_of, timed
 from pipeline.report_text import report_text
-from pipeline.run_sums import SUMS, sums_text
 from pipeline.store import Store, make_folder, write_together
+from pipeline.sums import SUMS, sums_text
 
 MARK = ".fair-pruner"  # lies in every folder that this stage made, and in no other
 PRECISIONS = ("fp16", "int8-cpu", "int8-trt")

@@ -1,6 +1,7 @@
 """A training as a value that another process can be given: records and settings in, weights and curve out."""
 
 from pathlib import Path
+from typing import Any
 
 from fair_pruner import PruningPlan
 from pipeline.data import batches, fingerprint, load_data
@@ -66,3 +67,9 @@ class Trained(Value):
 
     weights: FileRef
     curve: Curve
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ModelRecord that a training sets."""
+        curve = self.curve
+        return {"weights": self.weights, "history": curve.epochs, "steps": curve.steps, "stopped": curve.stopped}

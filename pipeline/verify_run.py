@@ -6,8 +6,8 @@ from pathlib import Path
 from pipeline.doctor import Finding
 from pipeline.errors import InputError
 from pipeline.finished_runs import files_of
-from pipeline.run_sums import SUMS, digest_of_file, read_sums
 from pipeline.saved_report import REPORT, read_report, store_of
+from pipeline.sums import SUMS, digest_of_file, read_sums
 
 
 def verify_run(folder: Path) -> tuple[Finding, ...]:

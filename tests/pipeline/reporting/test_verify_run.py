@@ -9,7 +9,7 @@ import pytest
 from pipeline.doctor import usable
 from pipeline.errors import InputError
 from pipeline.report import report
-from pipeline.run_sums import SUMS, read_sums
+from pipeline.sums import SUMS, read_sums
 from pipeline.verify_run import verify_run
 
 

@@ -1,4 +1,4 @@
-"""SHA256SUMS of a run's folder: what every file in it was when the report was written."""
+"""SHA256SUMS of a folder: what every file in it was when the folder was complete."""
 
 import hashlib
 import re
