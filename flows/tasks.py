@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,11 +63,14 @@ LIBRARIES = (
 def cache_key(stage: Callable[..., Record], arguments: Mapping[str, Any]) -> str:
     """What decides the result of a stage, as a file name.
 
-    Library versions, the form of the record that it returns, and every argument but those in UNHASHED: records by digest,
-    data sets and a person's own removal function by what their files hold, settings by value.
+    Library versions, the form of the record that it returns, and every argument but those in UNHASHED, also those left to
+    their defaults, which Prefect fills in before it asks: records by digest, data sets and a person's own removal function by
+    what their files hold, settings by value.
     """
-    values = {name: _content(value) for name, value in arguments.items() if name not in UNHASHED}
-    form = signature(stage).return_annotation.model_json_schema()
+    called = signature(stage)
+    defaults = {name: each.default for name, each in called.parameters.items() if each.default is not Parameter.empty}
+    values = {name: _content(value) for name, value in {**defaults, **arguments}.items() if name not in UNHASHED}
+    form = called.return_annotation.model_json_schema()
     return f"{stage.__name__}-{digest_of({'versions': _versions(), 'form': form, 'arguments': values})}"
 
 

@@ -82,10 +82,12 @@ def test_a_sweep_leaves_what_it_promises_and_a_second_one_reuses_it(finished: tu
     assert sweep(wider).candidates[-1].onnx.file == lost
     assert store.path(lost).stat().st_size == lost.size_bytes
 
-    # so is a record that was half-written when a run was killed
-    record = next((config.output / "cache").glob("prune-*"))
-    record.write_text(record.read_text()[:100])
+    # so are records that were half-written when a run was killed
+    for stage in ("prune", "evaluate"):
+        record = next((config.output / "cache").glob(f"{stage}-*"))
+        record.write_text(record.read_text()[:100])
     assert [c.model.digest for c in sweep(wider).candidates] == [c.model.digest for c in again.candidates]
+    assert len([text for text in lines.texts if "is torn or altered" in text]) == 2
 
     # plans come from the same cache, without a server
     before = {path.name for path in (config.output / "cache").iterdir()}
@@ -158,6 +160,7 @@ def test_keys_follow_what_decides_a_result_and_nothing_else() -> None:
     assert key == cache_key(finetune, {"model": record, "config": TrainConfig(), "label": "b", "store": Store(Path("y"))})
     assert key == cache_key(finetune, {"model": record.model_copy(update={"seconds": 5.0}), "config": TrainConfig()})
     assert key == cache_key(finetune, {"model": record, "config": TrainConfig(checkpoint_seconds=1)})
+    assert key == cache_key(finetune, {"model": record, "config": TrainConfig(), "wanted": 0.0})  # its default
     assert key != cache_key(dense, {"model": record, "config": TrainConfig()})
     assert key != cache_key(finetune, {"model": record, "config": TrainConfig(epochs=31)})
     assert key != cache_key(finetune, {"model": record.model_copy(update={"per_class": 2}), "config": TrainConfig()})
