@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 from flows.cli import app
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README_FILE = ROOT / "README.md"
+README = README_FILE.read_text()
 COMMANDS = sorted(set(re.findall(r"^fair-pruner .+$", README, flags=re.MULTILINE)))
+PAGES = sorted((README_FILE, *(ROOT / "deploy").rglob("*.md"), *(ROOT / "tests" / "benchmarks").glob("*.md")))
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -40,6 +42,16 @@ def test_every_python_example_runs(code: str) -> None:
     assert names
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in _anchors(file), f"{target}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links to them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
