@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.code_option import AllowCode
 from flows.ending import one_sentence
 from flows.environment import prepare_environment
 from pipeline.config import RunConfig, load_config
@@ -26,6 +27,7 @@ def ablate(
     seeds: Annotated[int, typer.Option(help="How many seeds, from the file's on.", min=1, max=100)] = 3,
     latency: Annotated[bool, typer.Option(help="Measure the latency of the first seed's files.")] = True,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value of the file. Repeatable.")] = None,
+    _: AllowCode = False,
 ) -> None:
     """Compare ways to prune your own model: the same cost, data and recipe for each, over several seeds.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.code_option import AllowCode
 from flows.ending import one_sentence
 from flows.environment import prepare_environment
 from pipeline.config import override_config
@@ -22,6 +23,7 @@ def bundle(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write; default: bundle-CANDIDATE in the run's folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier bundle there.")] = False,
+    _: AllowCode = False,
 ) -> None:
     """Pack one candidate for an edge device: ONNX files, manifest, golden outputs, Triton repository, scripts.
 

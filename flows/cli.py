@@ -10,6 +10,7 @@ from flows.ablate import ablate
 from flows.bench import bench
 from flows.build import build
 from flows.bundle import bundle
+from flows.code_option import AllowCode
 from flows.compare import compare
 from flows.ending import one_sentence
 from flows.environment import prepare_environment
@@ -72,6 +73,7 @@ def run(
     target_latency: Annotated[
         float | None, typer.Option(help="Cut as deep as brings the predicted latency down to so many milliseconds a batch.")
     ] = None,
+    _: AllowCode = False,
 ) -> None:
     """Prune at every tolerance or budget, export, and measure accuracy and latency of every exported model.
 
@@ -93,7 +95,7 @@ def run(
 
 
 @app.command()
-def plan(config: Config, set_: Set = None, tolerances: Tolerances = None) -> None:
+def plan(config: Config, set_: Set = None, tolerances: Tolerances = None, _: AllowCode = False) -> None:
     """Show what every tolerance or budget would remove, and what the model would cost, before anything is pruned.
 
     Trains (or loads) and scores the dense model first if no earlier run has done it.
@@ -114,6 +116,7 @@ def explain(
     group: Annotated[str | None, typer.Option(help="Explain this group alone: its ToD curve, and why it is cut so deep.")] = None,
     set_: Set = None,
     tolerances: Tolerances = None,
+    _: AllowCode = False,
 ) -> None:
     """Tell why each group is cut as deep as it is, and why others are left out; draws all ToD curves into one figure.
 

@@ -91,13 +91,15 @@ def apply(client: SyncPrefectClient, output: Path, working_dir: Path, limit: int
 
 def _apply_pool(client: SyncPrefectClient, working_dir: Path, limit: int) -> None:
     template = ProcessWorker.get_default_base_job_template()
-    defaults = {
+    fixed = {  # not for a form to change
         "working_dir": str(working_dir),  # without one, each run works in a folder that is deleted behind it
         # without one, Prefect would run `uv` in a project's folder, and each run in a session of its own
         "command": shlex.join((sys.executable, "-m", "prefect.engine")),
     }
-    for name, value in defaults.items():
-        template["variables"]["properties"][name]["default"] = value
+    template["job_configuration"] |= fixed
+    del template["job_configuration"]["env"]  # a run has the worker's environment, which says what is allowed
+    for name in (*fixed, "env"):
+        del template["variables"]["properties"][name]
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows.code_option import AllowCode
 from flows.ending import one_sentence
 from flows.environment import prepare_environment
 
@@ -13,6 +14,7 @@ def rebuild(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, for example runs/digits", show_default=False)],
     candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate, with the dense one. Repeatable.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting, such as engine.max_batch=32.")] = None,
+    _: AllowCode = False,
 ) -> None:
     """Build the engines of a finished run anew from its ONNX files, for this machine's GPU and TensorRT, and measure them.
 

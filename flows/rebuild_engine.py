@@ -15,6 +15,7 @@ from pipeline.config import RunConfig, override_config
 from pipeline.errors import InputError
 from pipeline.exported import EngineRecord, OnnxRecord
 from pipeline.measurements import Candidate, EvalReport, RunReport
+from pipeline.permission import require_permission
 from pipeline.saved_report import candidate_named, read_report, store_of
 from pipeline.variants import contestants
 
@@ -37,6 +38,8 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
     began_ms = now_ms()
     source, store = read_report(run), store_of(run)
     config = override_config(source.config, overrides)
+    if config.data.factory:
+        require_permission(config.data.factory, "data.factory")
     wanted = [candidate_named(source, name) for name in candidates] or list(source.candidates)
     kept = [c for c in source.candidates if c is source.candidates[0] or c in wanted]
     for candidate in kept:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.code_option import AllowCode
 from flows.ending import one_sentence
 from flows.environment import prepare_environment
 from flows.server_folder import choose_ports, locked, remember
@@ -27,6 +28,7 @@ def up(
     ] = 0,
     mlflow_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of MLflow; 0: likewise.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time; others wait for their turn.")] = 1,
+    _: AllowCode = False,
 ) -> None:
     """Start a Prefect server, an MLflow server and a worker on this machine, and keep them running until Ctrl-C.
 

@@ -11,17 +11,19 @@ from typing import Any
 
 from fair_pruner.errors import first_line
 from pipeline.errors import InputError
+from pipeline.permission import require_permission
 
 
 def load_object(path: str, what: str) -> Any:
     """The object at `path` (package.module:name); modules of the current folder are found too.
 
-    `what` is the setting that holds the path. Raises InputError in one sentence if the path has another form, the import
-    fails or there is no such name.
+    `what` is the setting that holds the path. Raises InputError in one sentence if the path has another form, nobody has
+    allowed this process to run such code, the import fails, or there is no such name.
     """
     module_name, _, name = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), name)):
         raise InputError(f"{what} is {path!r}; expected package.module:function")
+    require_permission(path, what)
     module = _import(module_name, what)
     try:
         return getattr(module, name)

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # custom networks are named by their import path from there
+os.environ["FAIR_PRUNER_ALLOW_CODE"] = "1"  # and are our own
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
 # read when torch is imported: threads that spin for each other take up to 50 times as long when other work has one core
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

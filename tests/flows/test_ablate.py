@@ -113,7 +113,7 @@ def test_one_command_compares_on_a_network_of_ones_own(tmp_path: Path, monkeypat
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["ablate", "mine.yaml", "--methods", "fair,l1-uniform", "--seeds", "1"])
+    result = CliRunner().invoke(app, ["ablate", "mine.yaml", "--methods", "fair,l1-uniform", "--seeds", "1", "--allow-code"])
     assert result.exit_code == 0, result.stderr
     for words in ("# mine: fair against l1-uniform", "net_to_compare:Net", "One seed", "## macs 0.5", "| fair ", "## Latency"):
         assert words in result.stdout
@@ -125,7 +125,8 @@ def test_one_command_compares_on_a_network_of_ones_own(tmp_path: Path, monkeypat
 
 BAD_INPUT: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "unknown method": (["--methods", "fair,l3-uniform"], {}, "method l3-uniform is none; give fair, or a signal and a rule"),
-    "function that is not there": (["--methods", "math:signal-tod"], {}, "math has no signal"),
+    "function that is not there": (["--methods", "math:signal-tod", "--allow-code"], {}, "math has no signal"),
+    "function that nobody allowed": (["--methods", "math:fsum-tod"], {}, "score.removal asks to run the code math:fsum, which"),
     "a network that the authors' package cannot score": (["--methods", "network_pruner-tod"], {}, "network_pruner cannot"),
     "no method": (["--methods", ","], {}, "no methods are named"),
     "budget above 1": (["--budgets", "0.5,1.5"], {}, "--budgets holds 1.5; expected shares of the dense MACs between 0 and 1"),

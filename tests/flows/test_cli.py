@@ -63,13 +63,17 @@ BAD_INPUT: dict[str, tuple[Change, str]] = {
         lambda _: {"score": {"removal": "wassertein"}},
         "score.removal = 'wassertein' is refused: Value error, choose one of wasserstein, l1",
     ),
-    "removal function that is not there": (
+    "removal function that nobody allowed": (
         lambda _: {"score": {"removal": "math:signal"}},
-        "score.removal: math has no signal",
+        "score.removal asks to run the code math:signal, which nobody has allowed here; give --allow-code",
     ),
-    "removal that is no function": (
-        lambda _: {"score": {"removal": "math:pi"}},
-        "score.removal: math:pi is no function; it must take a group and the model",
+    "data set by code that nobody allowed": (
+        lambda _: {"data": {"name": "custom", "factory": "antigravity:geohash"}},
+        "data.factory asks to run the code antigravity:geohash, which nobody has allowed here",
+    ),
+    "network by code that nobody allowed": (
+        lambda _: {"model": {"source": "custom", "name": "antigravity:geohash"}},
+        "model.name asks to run the code antigravity:geohash, which nobody has allowed here",
     ),
     "unknown model": (lambda _: {"model": {"name": "vgg19000"}}, "model vgg19000 is unknown to builtin; did you mean vgg?"),
     "unknown data set": (lambda _: {"data": {"name": "digit"}}, "data.name = 'digit' is refused: Input should be 'digits'"),
@@ -133,6 +137,22 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, case: str, co
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert not list((tmp_path / "runs").glob("*"))  # nothing half-written
+
+
+@pytest.mark.parametrize(
+    ("removal", "message"),
+    [
+        ("math:signal", "score.removal: math has no signal"),
+        ("math:pi", "score.removal: math:pi is no function; it must take a group and the model"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan", "explain"])
+def test_code_is_looked_for_where_it_is_allowed(tmp_path: Path, command: str, removal: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"output": str(tmp_path / "runs"), "score": {"removal": removal}}))
+    result = CliRunner().invoke(app, [command, str(path), "--allow-code"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize(

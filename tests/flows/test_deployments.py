@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Completed, Running, Scheduled
+from prefect.workers.process import ProcessJobConfiguration
 
 from flows.deployments import apply, deployments
 from flows.limits import benchmark_limit_name
@@ -80,9 +82,10 @@ def test_the_pool_lets_so_many_runs_go_on_and_runs_work_where_they_were_started(
     apply(client, output, tmp_path, limit=3)
     pool = client.read_work_pool(POOL)
     assert (pool.type, pool.concurrency_limit) == ("process", 3)
-    variables = pool.base_job_template["variables"]["properties"]
-    assert variables["working_dir"]["default"] == str(tmp_path)
-    assert variables["command"]["default"].endswith(" -m prefect.engine")
+    wanted = {"working_dir": "/", "command": "sh -c id", "env": {"FAIR_PRUNER_ALLOW_CODE": "1"}}  # by a form's job variables
+    job = asyncio.run(ProcessJobConfiguration.from_template_and_values(pool.base_job_template, wanted))
+    assert (str(job.working_dir), job.env) == (str(tmp_path), {})
+    assert str(job.command).endswith(" -m prefect.engine")
 
 
 def test_one_measurement_at_a_time(output: Path, client: SyncPrefectClient) -> None:

@@ -168,6 +168,7 @@ def test_keys_follow_what_decides_a_result_and_nothing_else() -> None:
     assert key.replace("-", "").isalnum()  # it is a file name
 
 
+@pytest.mark.usefixtures("code_allowed")
 def test_a_removal_function_is_known_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "own_signal.py"

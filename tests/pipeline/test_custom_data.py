@@ -9,6 +9,8 @@ from pipeline.config import DataConfig
 from pipeline.data import Data, fingerprint, load_data
 from pipeline.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("code_allowed")
+
 HEAD = """
 import torch
 from PIL import Image

@@ -15,6 +15,8 @@ from pipeline.models import architecture_of, build_model
 from pipeline.preflight import preflight
 from pipeline.records import Architecture
 
+pytestmark = pytest.mark.usefixtures("code_allowed")
+
 SOURCE = """
 import functools
 import torch

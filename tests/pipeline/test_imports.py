@@ -7,6 +7,8 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.imports import load_object, source_digest
 
+pytestmark = pytest.mark.usefixtures("code_allowed")
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

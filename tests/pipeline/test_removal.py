@@ -14,6 +14,8 @@ from pipeline.errors import InputError
 from pipeline.pruning_sections import REMOVALS
 from pipeline.removal import fingerprint, removal_signal, source_of
 
+pytestmark = pytest.mark.usefixtures("code_allowed")
+
 
 def test_the_names_are_the_librarys() -> None:
     assert get_args(Removal) == REMOVALS

@@ -228,6 +228,7 @@ def test_a_dense_model_is_trained_or_loaded(dense_record: ModelRecord, store: St
     assert loaded.history == ()
 
 
+@pytest.mark.usefixtures("code_allowed")
 def test_scores_by_a_function_of_the_persons_own_tell_which(
     dense_record: ModelRecord, calibration: CalibrationSet, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
