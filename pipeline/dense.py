@@ -6,8 +6,7 @@ from pipeline.config import DataConfig, TrainConfig
 from pipeline.models import build_model, cost_fields, load_checkpoint, save_weights
 from pipeline.records import Architecture, FileRef, ModelRecord, timed
 from pipeline.store import Store
-from pipeline.training_job import TrainingJob
-from pipeline.training_processes import trained
+from pipeline.training_job import TrainingJob, trained
 
 
 @timed

@@ -3,8 +3,7 @@
 from pipeline.config import DataConfig, FinetuneConfig
 from pipeline.records import CalibrationSet, ModelRecord, timed
 from pipeline.store import Store
-from pipeline.training_job import TrainingJob
-from pipeline.training_processes import trained
+from pipeline.training_job import TrainingJob, trained
 
 
 @timed

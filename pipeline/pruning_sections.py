@@ -73,6 +73,9 @@ class ScoreConfig(Section):
     memory_mb: int = Field(
         2048, ge=64, le=2**24, description="Memory for what is held of the data, in MiB; with less, the data is read more often."
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes that share the calibration images, each on its own GPU if there are enough."
+    )
 
     @field_validator("removal")
     @classmethod
@@ -80,6 +83,12 @@ class ScoreConfig(Section):
         if value not in SIGNALS and not FUNCTION.fullmatch(value):
             raise ValueError(f"choose one of {', '.join(SIGNALS)}, or name your own function as package.module:function")
         return value
+
+    @model_validator(mode="after")
+    def _one_process_for_the_peer(self) -> "ScoreConfig":
+        if self.processes > 1 and self.removal == NETWORK_PRUNER:
+            raise ValueError(f"{NETWORK_PRUNER} scores in one process only; set processes to 1")
+        return self
 
     @property
     def function(self) -> str | None:

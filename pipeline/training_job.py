@@ -8,6 +8,7 @@ from pipeline.data import batches, fingerprint, load_data
 from pipeline.distillation import Teacher
 from pipeline.models import device, load_model, save_weights
 from pipeline.norms import measure_norms
+from pipeline.processes import run_together
 from pipeline.records import CalibrationSet, Curve, FileRef, ModelRecord, Value, digest_of
 from pipeline.sections import DataConfig
 from pipeline.store import Store
@@ -73,3 +74,9 @@ class Trained(Value):
         """The fields of a ModelRecord that a training sets."""
         curve = self.curve
         return {"weights": self.weights, "history": curve.epochs, "steps": curve.steps, "stopped": curve.stopped}
+
+
+def trained(job: TrainingJob, store: Store) -> Trained:
+    """Run the job in as many processes as its recipe says. Raises StageError if one of several fails."""
+    processes = job.recipe.processes
+    return job.run(store) if processes == 1 else Trained.model_validate_json(run_together(job, processes, store))

@@ -60,6 +60,7 @@ def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
         ("train: {lr: 11}\n", (), "train.lr"),
         ("train: {optimizer: SGD with momentum}\n", (), "train.optimizer = 'SGD with momentum' is refused"),
         ("train: {measure_at: [0]}\n", (), "train.measure_at.0 = 0 is refused"),
+        ("score: {processes: 2, removal: network_pruner}\n", (), "network_pruner scores in one process only; set processes to 1"),
         ("train: {processes: 4, batch_size: 7}\n", (), "a batch of 7 leaves 4 processes fewer than 2 images each"),
         ("train: {distillation: {weight: 0.5}}\n", (), "unknown key train.distillation"),
         ("finetune: {distillation: {features: 1}}\n", (), "set distillation.weight above 0"),

@@ -1,4 +1,4 @@
-"""A training in one process or in several that accelerate launches; this file is also what each of them runs."""
+"""A job in several processes that accelerate launches; this file is also what each of them runs."""
 
 import logging
 import os
@@ -6,29 +6,44 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Protocol
+
+from pydantic import BaseModel
 
 from pipeline.errors import StageError
 from pipeline.progress import log
 from pipeline.store import Store
-from pipeline.training_job import Trained, TrainingJob
 
 
-def trained(job: TrainingJob, store: Store) -> Trained:
-    """Run the job in as many processes as its recipe says. Raises StageError if one of several fails."""
-    processes = job.recipe.processes
-    if processes == 1:
-        return job.run(store)
+class Job(Protocol):
+    """Work as a value that another process can be given. All processes run it; what the first one returns counts."""
+
+    label: str
+
+    def run(self, store: Store) -> BaseModel:
+        """Do it: alone, or as one of the processes that accelerate has launched."""
+        ...
+
+    def model_dump_json(self) -> str:
+        """The job as text, which its class reads back."""
+        ...
+
+
+def run_together(job: Job, processes: int, store: Store) -> str:
+    """Run the job in so many processes; returns its result as JSON. Raises StageError if one of them fails."""
     with tempfile.TemporaryDirectory(prefix="fair-pruner-") as folder:
-        order, result = Path(folder, "job.json"), Path(folder, "trained.json")
+        order, result = Path(folder, "job.json"), Path(folder, "result.json")
         order.write_text(job.model_dump_json())
-        command = [*_launch(processes), "-m", __name__, str(order), str(store.root), str(result)]
-        log.info("%s: %d processes train together", job.label, processes)
+        kind = f"{type(job).__module__}:{type(job).__name__}"
+        command = [*_launch(processes), "-m", __name__, kind, str(order), str(store.root), str(result)]
+        log.info("%s: %d processes together", job.label, processes)
         finished = subprocess.run(command, env=_environment(processes), check=False)  # noqa: S603  # our own module and paths
         if finished.returncode or not result.is_file():
             raise StageError(
-                f"{job.label}: one of {processes} training processes ended with {finished.returncode}; its message stands above"
+                f"{job.label}: one of {processes} processes ended with {finished.returncode}; its message stands above"
             )
-        return Trained.model_validate_json(result.read_text())
+        return result.read_text()
 
 
 def _launch(processes: int) -> list[str]:
@@ -44,11 +59,11 @@ def _environment(processes: int) -> dict[str, str]:
     return os.environ | {"ACCELERATE_USE_CPU": str(torch.cuda.device_count() < processes).lower()}
 
 
-def main(order: Path, root: Path, result: Path) -> None:
+def main(kind: str, order: Path, root: Path, result: Path) -> None:
     """One of the processes: the first writes what came out, and only its log lines are shown."""
     from accelerate import Accelerator
 
-    job, together = TrainingJob.model_validate_json(order.read_text()), Accelerator()
+    job, together = resolve_name(kind).model_validate_json(order.read_text()), Accelerator()
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if together.is_main_process else logging.WARNING)
     finished = job.run(Store(root))
@@ -59,4 +74,4 @@ def main(order: Path, root: Path, result: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(sys.argv[1], *map(Path, sys.argv[2:]))

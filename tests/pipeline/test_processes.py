@@ -1,4 +1,4 @@
-"""Trainings in several processes, which need many seconds to start."""
+"""Trainings and scorings in several processes, which need many seconds to start."""
 
 import subprocess
 import time
@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import DataConfig, TrainConfig
-from pipeline.errors import StageError
+from pipeline.calibrate import calibrate
+from pipeline.config import CalibrateConfig, DataConfig, ScoreConfig, TrainConfig
+from pipeline.errors import InputError, StageError
 from pipeline.models import cost_fields, load_model, save_weights
 from pipeline.records import ModelRecord
+from pipeline.scoring_job import ScoringJob, scored
 from pipeline.store import Store
 from pipeline.training import top1_of
-from pipeline.training_job import Trained, TrainingJob
-from pipeline.training_processes import trained
+from pipeline.training_job import Trained, TrainingJob, trained
 
 from .trainings import ARCHITECTURE, RECIPE, STEPS, changed, images, network
 
@@ -46,7 +47,7 @@ def validation(done: Trained) -> float:
 
 
 def test_one_process_is_this_one(job: Callable[..., TrainingJob], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.training_processes.subprocess.run", None)
+    monkeypatch.setattr("pipeline.processes.subprocess.run", None)
     one = job(RECIPE)
     assert trained(one, store) == one.run(store)
 
@@ -97,8 +98,8 @@ def test_two_processes_that_were_killed_go_on(
         return subprocess.CompletedProcess(command, process.wait())
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.training_processes.subprocess.run", killed)
-        with pytest.raises(StageError, match="one of 2 training processes ended with"):
+        patch.setattr("pipeline.processes.subprocess.run", killed)
+        with pytest.raises(StageError, match="one of 2 processes ended with"):
             trained(both, store)
     assert len(unfinished(store)) == 1
     assert trained(both, store) == whole
@@ -107,7 +108,37 @@ def test_two_processes_that_were_killed_go_on(
 
 @pytest.mark.slow
 def test_a_process_that_fails_is_told(job: Callable[..., TrainingJob], store: Store, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StageError, match="test: one of 2 training processes ended with 1; its message stands above"):
+    with pytest.raises(StageError, match="test: one of 2 processes ended with 1; its message stands above"):
         trained(job(TrainConfig(optimizer="nonsense", processes=2)), store)
     assert "optimizer nonsense cannot be made by timm" in capfd.readouterr().err
     assert not Path(store.root.parent, "unfinished").exists()
+
+
+@pytest.fixture
+def scoring(job: Callable[..., TrainingJob]) -> Callable[..., ScoringJob]:
+    """make(**settings): a scoring of that network on 41 images, which two processes cannot share equally."""
+    one = job(RECIPE)
+    calibration = calibrate(one.data, CalibrateConfig(per_class=5), 0)
+    calibration = calibration.model_copy(update={"indices": calibration.indices[:41]})
+
+    def make(**settings: Any) -> ScoringJob:
+        config = ScoreConfig(projections=8, batch_size=8, **settings)
+        about = {"ignore": (), "embedding": False, "data": one.data, "seed": 0, "label": "test"}
+        return ScoringJob(model=one.model, calibration=calibration, config=config, **about)
+
+    return make
+
+
+def test_more_processes_than_images_are_refused(scoring: Callable[..., ScoringJob], store: Store) -> None:
+    with pytest.raises(InputError, match="processes is 42, and there are 41 calibration images; set it to 41 or less"):
+        scored(scoring(processes=42), store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("removal", ["wasserstein", "hessian", "l1"])
+def test_two_processes_find_the_scores_of_one(scoring: Callable[..., ScoringJob], store: Store, removal: str) -> None:
+    alone, together = (scored(scoring(removal=removal, processes=count), store) for count in (1, 2))
+    assert (alone.samples, alone.classes) == (together.samples, together.classes)
+    for one, other in zip(alone.groups, together.groups, strict=True):
+        assert other.u_score == pytest.approx(one.u_score, rel=1e-5)
+        assert other.r_score == pytest.approx(one.r_score, rel=1e-5)
