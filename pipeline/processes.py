@@ -19,7 +19,10 @@ from pipeline.store import Store
 class Job(Protocol):
     """Work as a value that another process can be given. All processes run it; what the first one returns counts."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What it is called in log lines and errors."""
+        ...
 
     def run(self, store: Store) -> BaseModel:
         """Do it: alone, or as one of the processes that accelerate has launched."""
