@@ -15,6 +15,7 @@ from pipeline.config import RunConfig, override_config
 from pipeline.errors import InputError
 from pipeline.exported import EngineRecord, OnnxRecord
 from pipeline.measurements import Candidate, EvalReport, RunReport
+from pipeline.onnx_file import read_onnx
 from pipeline.permission import require_permission
 from pipeline.saved_report import candidate_named, read_report, store_of
 from pipeline.variants import contestants
@@ -48,6 +49,7 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
                 raise InputError(
                     f"{file.onnx.file.path} of {candidate.name} is missing from the store or altered; run the sweep again"
                 )
+            read_onnx(store.path(file.onnx.file))
     runner = FlowRunner(run.resolve().parent)
     rebuilt = tuple(_rebuilt(runner, config, candidate) for candidate in kept)
     engines = [file.engine for candidate in rebuilt for file in candidate.files if file.engine.file]

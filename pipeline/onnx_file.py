@@ -1,6 +1,5 @@
 """Somebody's own ONNX file: what it takes and gives, in which precision, and whether it can be used at all."""
 
-import os
 from collections import Counter
 from math import prod
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.onnx_int8 import int8_precision
+from pipeline.onnx_weights import check_weights
 
 OLDEST_OPSET = 7  # below it neither ONNX Runtime nor TensorRT knows operators such as Relu and Gemm
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})  # operators that come with ONNX and ONNX Runtime
@@ -52,7 +52,7 @@ class OnnxFile(NamedTuple):
 def read_onnx(path: Path) -> OnnxFile:
     """Read an ONNX file without its weights, and without running it.
 
-    Raises InputError if the file or a file of its weights is missing or lies outside its folder, is no ONNX model, has an
+    Raises InputError if the file is missing or no ONNX model, its weights are not all there in its folder, or it has an
     opset below 7, an operator from elsewhere, or other than one input of float32 images whose size is fixed but for the
     batch. Newer opsets are not refused: old runtimes read them as far as they know the operators.
     """
@@ -62,7 +62,7 @@ def read_onnx(path: Path) -> OnnxFile:
         raise InputError(f"{path} has opset {opset}, expected {OLDEST_OPSET} or later; export the model with a newer one")
     nodes, tensors = _all(model, "NodeProto"), _all(model, "TensorProto")
     _check_operators(path, nodes, {function.domain for function in model.functions})
-    _check_weights_files(path, tensors)
+    check_weights(path, tensors, _all(model, "SparseTensorProto"))
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [_described(value) for value in model.graph.input if value.name not in stored]
     outputs = tuple(_described(value) for value in model.graph.output)
@@ -88,28 +88,13 @@ def _load(path: Path) -> Any:
 
 def _check_operators(path: Path, nodes: list[Any], own: set[str]) -> None:
     for node in nodes:
+        if not node.output:
+            raise InputError(f"{path}: node {node.name} ({node.op_type}) gives nothing; export the model anew")
         if node.domain not in DOMAINS | own:
             raise InputError(
                 f"{path}: node {node.name or node.output[0]} is the custom operator {node.op_type} of the domain {node.domain}, "
                 "which no runtime here knows; export the model with ONNX's own operators"
             )
-
-
-def _check_weights_files(path: Path, tensors: list[Any]) -> None:
-    for tensor in tensors:
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        if "location" not in place:
-            continue
-        location = os.path.normpath(place["location"])
-        where = f"{path} keeps weight {tensor.name} in {location}"
-        if Path(location).is_absolute() or location.startswith(".."):
-            raise InputError(f"{where}, outside its folder; put both files into one folder and export anew")
-        file = path.parent / location
-        if not file.is_file():
-            raise InputError(f"{where}, which is not there; copy it beside the ONNX file")
-        end = int(place.get("offset", 0)) + int(place.get("length", 0))
-        if end > file.stat().st_size:
-            raise InputError(f"{where} up to byte {end}, but that file has {file.stat().st_size}; copy it anew")
 
 
 def _check_input(path: Path, inputs: list[Tensor]) -> None:
@@ -134,7 +119,7 @@ def _described(value: Any) -> Tensor:
 
     kind = value.type.tensor_type
     sizes = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)  # some exporters write -1 for free
-    known = kind.elem_type != onnx.TensorProto.UNDEFINED
+    known = kind.elem_type in onnx.TensorProto.DataType.values() and kind.elem_type != onnx.TensorProto.UNDEFINED
     return Tensor(value.name, sizes, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)) if known else "no tensor")
 
 

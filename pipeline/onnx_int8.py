@@ -21,7 +21,7 @@ def int8_precision(nodes: list[Any], tensors: list[Any], folder: Path) -> tuple[
         if node.op_type in IN_INTEGERS:
             return "int8-cpu", f"node {node.name} ({node.op_type}) computes in integers"
         if node.op_type in QUANTISED:
-            value, zero = (stored.get(name) for name in [*node.input, "", ""][:3:2])
+            value, zero = (stored.get(name) for name in [*node.input, "", "", ""][:3:2])
             reason = _objection(node, value, zero, folder)
             if reason:
                 return "int8-cpu", f"node {node.name} ({node.op_type}) {reason}"

@@ -1,14 +1,18 @@
 """A finished run, read back from its folder."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.measurements import Candidate, RunReport
+from pipeline.records import FileRef, Value
 from pipeline.store import Store
 
 REPORT = "report.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of what lies in one folder: such a path leads nowhere else
 
 
 def read_report(folder: Path) -> RunReport:
@@ -60,4 +64,20 @@ def _flaw(report: RunReport) -> str:
     if not held or not measured:
         return "it holds no candidates or no latencies"
     unknown = [" ".join(file) for file in sorted(measured - held)]
-    return f"it has latencies of {', '.join(unknown)}, which it does not hold" if unknown else ""
+    if unknown:
+        return f"it has latencies of {', '.join(unknown)}, which it does not hold"
+    files = [file.path for record in (report.scores, *report.candidates) for file in _files(record)]
+    odd = [name for name in (report.name, *(each.name for each in report.candidates), *files) if not NAME.fullmatch(name)]
+    return f"it names {odd[0][:100]!r}, which is no plain name of a run, a candidate or a file of the store" if odd else ""
+
+
+def _files(value: object) -> Iterator[FileRef]:
+    """Every file that a value names, however deep."""
+    if isinstance(value, FileRef):
+        yield value
+    elif isinstance(value, Value):
+        for _, inner in value:
+            yield from _files(inner)
+    elif isinstance(value, tuple):
+        for inner in value:
+            yield from _files(inner)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from pipeline.config import GateConfig, TrackConfig
 from pipeline.measurements import RunReport
@@ -26,7 +27,7 @@ class Unlogged(Value):
 
     digest: str
     name: str
-    files: dict[str, FileRef]
+    files: dict[Annotated[str, StringConstraints(pattern=r"^[^/]+$")], FileRef]
     track: TrackConfig
     gate: GateConfig
     flow_run_url: str

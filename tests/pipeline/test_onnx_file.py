@@ -1,11 +1,14 @@
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
@@ -114,6 +117,65 @@ def cut_off(folder: Path) -> Path:
     return path
 
 
+def linked(folder: Path) -> Path:
+    (folder / "inner").mkdir()
+    path = apart(folder / "inner")
+    (folder / "inner" / "w.bin").rename(folder / "elsewhere.bin")
+    (folder / "inner" / "w.bin").symlink_to(folder / "elsewhere.bin")
+    return path
+
+
+def changed(path: Path, change: Callable[[TensorProto], object]) -> Path:
+    """The file with its first weight changed."""
+    model = onnx.load(path, load_external_data=False)
+    change(model.graph.initializer[0])
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def declared(path: Path, size: int) -> Path:
+    """The file with its first weight declared as (size, size)."""
+
+    return changed(path, lambda weight: weight.dims.__setitem__(slice(None), [size, size]))
+
+
+def placed(folder: Path, **values: str) -> Path:
+    """The file with its first weight at another place of w.bin."""
+
+    def change(weight: TensorProto) -> None:
+        for entry in weight.external_data:
+            entry.value = values.get(entry.key, entry.value)
+
+    return changed(apart(folder), change)
+
+
+def with_node(folder: Path, **values: object) -> Path:
+    path = classifier(folder / "m.onnx")
+    model = onnx.load(path)
+    model.graph.node.append(NodeProto(name="odd", op_type="Relu", **values))  # type: ignore[arg-type]
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def with_input(folder: Path, kind: int) -> Path:
+    path = classifier(folder / "m.onnx")
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def sparse(folder: Path) -> Path:
+    path = classifier(folder / "m.onnx")
+    model = onnx.load(path)
+    weight = model.graph.initializer.pop(0)
+    at = numpy_helper.from_array(np.arange(4), "at")
+    values = numpy_helper.from_array(np.ones(4, np.float32), weight.name)
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, at, [100_000, 25_000]))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def written(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
@@ -129,10 +191,33 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: classifier(folder / "m.onnx", activation=("MyRelu", "my.ops")),
         "node activation is the custom operator MyRelu of the domain my.ops",
     ),
-    "weights missing": (lambda folder: moved(folder, "none.bin"), "in none.bin, which is not there; copy it beside"),
-    "weights outside": (lambda folder: moved(folder, "../w.bin"), "in ../w.bin, outside its folder"),
-    "weights by absolute path": (lambda folder: moved(folder, "/etc/passwd"), "in /etc/passwd, outside its folder"),
+    "weights missing": (lambda folder: moved(folder, "none.bin"), "in 'none.bin', which is not there; copy it beside"),
+    "weights outside": (lambda folder: moved(folder, "../w.bin"), "in '../w.bin', outside its folder"),
+    "weights by absolute path": (lambda folder: moved(folder, "/etc/passwd"), "in '/etc/passwd', outside its folder"),
+    "weights behind a symbolic link": (linked, "in 'w.bin', outside its folder; put both files into one folder"),
     "weights cut off": (cut_off, "but that file has 100; copy it anew"),
+    "weights from before the file's start": (lambda folder: placed(folder, offset="-8"), "from byte -8 to"),
+    "weights of no number of bytes": (lambda folder: placed(folder, length="all"), "which cannot be read (invalid literal"),
+    "weights in a file that cannot be named": (lambda folder: moved(folder, "w\0.bin"), "which cannot be read (embedded null"),
+    "10 GB declared in the file": (
+        lambda folder: declared(classifier(folder / "m.onnx"), 50_000),
+        "declares weight w with shape (50000, 50000), at least 10000000000 bytes, and has",
+    ),
+    "10 GB declared beside the file": (
+        lambda folder: declared(apart(folder), 50_000),
+        "declares weight w with shape (50000, 50000), at least 10000000000 bytes, and has 144 for it; export the model anew",
+    ),
+    "a size below nothing": (
+        lambda folder: declared(classifier(folder / "m.onnx"), -1),
+        "weight w has type 1 and shape (-1, -1), which is none; export the model anew",
+    ),
+    "a type that there is not": (
+        lambda folder: changed(classifier(folder / "m.onnx"), lambda weight: setattr(weight, "data_type", 99)),
+        "weight w has type 99 and shape",
+    ),
+    "a node that gives nothing": (lambda folder: with_node(folder, domain="my.ops"), "node odd (Relu) gives nothing"),
+    "an input of a type that there is not": (lambda folder: with_input(folder, 99), "input input is no tensor with shape"),
+    "a sparse weight": (sparse, "keeps weight w as a sparse tensor; export the model with dense weights"),
     "two inputs": (lambda folder: classifier(folder / "m.onnx", inputs=2), "has 2 inputs (input, mask), expected one"),
     "input in fp16": (
         lambda folder: classifier(folder / "m.onnx", input_dtype=np.float16),
@@ -155,3 +240,19 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(case: str, tmp_pa
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.floats(0, 1, exclude_max=True), new=st.binary(max_size=4), length=st.integers(0, 4))
+def test_whatever_the_bytes_are_it_is_read_or_refused(at: float, new: bytes, length: int, one_file: Path) -> None:
+    whole = quantised(one_file).read_bytes() if not one_file.exists() else one_file.read_bytes()
+    place = int(at * len(whole))
+    damaged = one_file.with_name("damaged.onnx")
+    damaged.write_bytes(whole[:place] + new + whole[place + length :])
+    with suppress(InputError):
+        read_onnx(damaged)
+
+
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("onnx") / "m.onnx"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import GateConfig, TrackConfig
+from pipeline.records import FileRef
 from pipeline.spool import SPOOL, Unlogged, _append, mark_logged, unlogged
 
 
@@ -47,7 +48,11 @@ def test_a_folder_without_a_spool_has_nothing_to_tell(tmp_path: Path) -> None:
     assert unlogged(tmp_path / "missing") == ()
 
 
-@pytest.mark.parametrize("line", ["null", "[]", "{}", '{"digest": 1}', "\x00", '{"logged": null}'])
+FILE = FileRef(path="a", sha256="b", size_bytes=1)
+OUTSIDE = entry("climbs").model_copy(update={"files": {"../outside": FILE}}).model_dump_json()
+
+
+@pytest.mark.parametrize("line", [OUTSIDE, "null", "[]", "{}", '{"digest": 1}', "\x00", '{"logged": null}'])
 def test_a_line_that_is_none_is_told_of(tmp_path: Path, line: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / SPOOL).write_text(line + "\n" + json.dumps(entry("whole").model_dump(mode="json")) + "\n")
     assert [each.digest for each in unlogged(tmp_path)] == ["whole"]

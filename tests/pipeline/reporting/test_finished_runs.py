@@ -80,6 +80,26 @@ def test_broken_reports_are_listed_with_the_reason(output):
     assert "it has latencies of tolerance-0.2 fp32, which it does not hold" in found["one-missing"].reason
 
 
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "..", "", "a\nb"])
+def test_no_name_in_a_report_leads_out_of_a_folder(output, name):
+    report = finished(output / "whole", "dense", "quick")
+    dense = report.candidates[0]
+    elsewhere = dense.onnx.file.model_copy(update={"path": name})
+    changes = {
+        "name": name,
+        "candidates": (
+            dense.model_copy(update={"onnx": dense.onnx.model_copy(update={"file": elsewhere})}),
+            report.candidates[1],
+        ),
+        "scores": report.scores.model_copy(update={"table": elsewhere}),
+    }
+    for field, value in changes.items():
+        save(report.model_copy(update={"folder": str(output / field), field: value}))
+        (found,) = (each for each in finished_runs(output) if each.folder.name == field)
+        assert isinstance(found, BrokenRun)
+        assert f"it names {name!r}, which is no plain name" in found.reason
+
+
 def test_nothing_is_listed_where_there_is_nothing(output):
     assert finished_runs(output) == ()
     (output / "store").mkdir(parents=True)
