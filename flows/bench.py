@@ -48,7 +48,7 @@ def bench(
         prepare_environment()
         from pipeline.bench_files import bench_config, bench_files, check_output
         from pipeline.latency_change import changes, read_latency
-        from pipeline.store import write_together
+        from pipeline.whole_files import write_together
 
         config = bench_config(runtimes=runtime, batch_sizes=batch, threads=threads, min_seconds=min_seconds, rounds=rounds)
         earlier = read_latency(against) if against else None

@@ -99,7 +99,7 @@ def _cells(row: "Row") -> tuple[str, ...]:
 
 def _write(comparison: "Comparison", html: Path) -> None:
     from pipeline.compare_html import compare_html
-    from pipeline.store import make_folder, write_together
+    from pipeline.whole_files import make_folder, write_together
 
     if html.is_dir():
         raise InputError(f"{html} is a folder; give the name of a file, for example {html / 'compare.html'}")

@@ -17,7 +17,7 @@ from pipeline.explain import Cut, Explanation, check_group, explain, structure
 from pipeline.preflight import preflight
 from pipeline.rankings import ranking_of
 from pipeline.records import PlanRecord, ScoreRecord
-from pipeline.store import make_folder
+from pipeline.whole_files import make_folder, write_together
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def explain_all(config: RunConfig, group: str | None) -> Explained:
     folder = run.output / config.name
     make_folder(folder)
     figure = folder / CURVES
-    figure.write_bytes(curves_figure(ranking.groups, plans, config.name))
+    write_together({figure: curves_figure(ranking.groups, plans, config.name)})
     return Explained(scores, plans, explain(ranking, plans, config.allocate), found.refused, figure)
 
 

@@ -8,12 +8,13 @@ from flows.artifacts import show
 from flows.branch import executed
 from flows.environment import prepare_environment
 from flows.run_logs import run_logs
-from flows.sweep import flow_run_url, git_commit, now_ms
+from flows.sweep import flow_run_url, git_commit, now_ms, report_turn
 from flows.tasks import FlowRunner, benchmark_task, rebuild_task, report_task
 from flows.tracking import tracked_or_kept
 from pipeline.config import RunConfig, override_config
 from pipeline.errors import InputError
 from pipeline.exported import EngineRecord, OnnxRecord
+from pipeline.file_lock import locked
 from pipeline.measurements import Candidate, EvalReport, RunReport
 from pipeline.onnx_file import read_onnx
 from pipeline.permission import require_permission
@@ -64,25 +65,26 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
         config=config.benchmark,
     )
     name = f"{source.name}-rebuilt-{engines[0].library}-{engines[0].library_version}"
-    result = runner(
-        report_task,
-        name,
-        name=name,
-        folder=runner.output / name,
-        config=config.model_dump(mode="json"),
-        candidates=rebuilt,
-        latency=latency,
-        scores=source.scores,
-        plans=tuple(c.plan for c in rebuilt if c.plan),
-        layer_costs=None,
-        gate=config.gate,
-        flow_run_id=str(runtime.flow_run.id or ""),
-        git_commit=git_commit(),
-        rebuilt_from=source.digest,
-    )
-    unregistered = config.model_copy(update={"track": config.track.model_copy(update={"registry": False})})
-    tracked, remarks = tracked_or_kept(runner, unregistered, result, flow_run_url(), began_ms, now_ms())
-    show(result, tracked, *remarks)
+    with locked(report_turn(runner.output, name)):
+        result = runner(
+            report_task,
+            name,
+            name=name,
+            folder=runner.output / name,
+            config=config.model_dump(mode="json"),
+            candidates=rebuilt,
+            latency=latency,
+            scores=source.scores,
+            plans=tuple(c.plan for c in rebuilt if c.plan),
+            layer_costs=None,
+            gate=config.gate,
+            flow_run_id=str(runtime.flow_run.id or ""),
+            git_commit=git_commit(),
+            rebuilt_from=source.digest,
+        )
+        unregistered = config.model_copy(update={"track": config.track.model_copy(update={"registry": False})})
+        tracked, remarks = tracked_or_kept(runner, unregistered, result, flow_run_url(), began_ms, now_ms())
+        show(result, tracked, *remarks)
     return result
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.store import make_folder
+from pipeline.whole_files import make_folder, write_together
 
 Ports = dict[str, int]  # by option, such as "--prefect-port"
-STATE = "up.json"
+STATE, LOCK = "up.json", ".up.lock"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
     """Make the folder and hold it; yields the file descriptor of the lock. Raises InputError if another process holds it."""
     make_folder(folder)
-    with (folder / STATE).open("a+") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -54,7 +54,7 @@ def choose_ports(folder: Path, host: str, given: Ports) -> Ports:
 
 def remember(folder: Path, prefect: str, ports: Ports) -> None:
     """Note who serves the folder and where, for the next `choose_ports` and for whoever finds the folder locked."""
-    (folder / STATE).write_text(json.dumps({"pid": os.getpid(), "prefect": prefect, "ports": ports}))
+    write_together({folder / STATE: json.dumps({"pid": os.getpid(), "prefect": prefect, "ports": ports}).encode()})
 
 
 def _bind(bound: socket.socket, host: str, port: int) -> bool:

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from prefect import flow, runtime
@@ -24,6 +25,7 @@ from flows.tasks import (
 )
 from flows.tracking import tracked_or_kept
 from pipeline.config import RunConfig
+from pipeline.file_lock import locked
 from pipeline.goals import goals
 from pipeline.ladder import ladder
 from pipeline.latency import LayerCostRecord
@@ -67,24 +69,25 @@ def sweep(config: RunConfig) -> RunReport:
         config=config.benchmark,
     )
     settings = config.model_dump(mode="json")
-    result = run(
-        report_task,
-        config.name,
-        name=config.name,
-        folder=run.output / config.name,
-        config=settings,
-        candidates=tuple(candidates),
-        latency=latency,
-        scores=start.scores,
-        plans=start.plans,
-        layer_costs=costs,
-        search=found,
-        gate=config.gate,
-        flow_run_id=str(runtime.flow_run.id or ""),
-        git_commit=git_commit(),
-    )
-    tracked, remarks = tracked_or_kept(run, config, result, flow_run_url(), began_ms, now_ms())
-    show(result, tracked, *remarks)
+    with locked(report_turn(run.output, config.name)):
+        result = run(
+            report_task,
+            config.name,
+            name=config.name,
+            folder=run.output / config.name,
+            config=settings,
+            candidates=tuple(candidates),
+            latency=latency,
+            scores=start.scores,
+            plans=start.plans,
+            layer_costs=costs,
+            search=found,
+            gate=config.gate,
+            flow_run_id=str(runtime.flow_run.id or ""),
+            git_commit=git_commit(),
+        )
+        tracked, remarks = tracked_or_kept(run, config, result, flow_run_url(), began_ms, now_ms())
+        show(result, tracked, *remarks)
     log.info("%d tasks, %d of them from the cache", run.finished, run.cached)
     return result
 
@@ -128,6 +131,11 @@ def prepare(run: FlowRunner, config: RunConfig, architecture: Architecture) -> S
 def now_ms() -> int:
     """Milliseconds since 1970."""
     return int(time.time() * 1000)
+
+
+def report_turn(output: Path, name: str) -> Path:
+    """What a run holds while it writes the folder of its name and logs what lies in it: another one may have the same name."""
+    return output / f"{name}.report"
 
 
 def flow_run_url() -> str:

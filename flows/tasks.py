@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
-from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 from pydantic import BaseModel
 
 from flows.limits import alone
 from flows.progress_artifact import progress_artifact
 from flows.record_files import RecordSerializer, whole
+from flows.record_storage import record_storage
 from pipeline.ablation_report import ablation_report
 from pipeline.allocate import allocate
 from pipeline.benchmark import benchmark
@@ -43,6 +43,7 @@ from pipeline.store import Store
 from pipeline.track import track
 from pipeline.track_ablation import track_ablation
 from pipeline.verify_engine import verify_engine
+from pipeline.whole_files import remove_abandoned
 
 R = TypeVar("R", bound=Record)
 UNHASHED = frozenset({"store", "label"})  # where files lie and what a bar is called decide nothing
@@ -138,6 +139,7 @@ class FlowRunner:
         self.output = self.output.resolve()
         self.store = Store(self.output / "store")
         self.cache = self.output / "cache"
+        remove_abandoned(self.output)
 
     def __call__(self, stage: Task[..., R], about: str, **arguments: Any) -> R:
         """Run a task under a readable name; a cached record whose files are gone or altered is made anew."""
@@ -145,7 +147,7 @@ class FlowRunner:
         named = stage.with_options(task_run_name=name)
         arguments = _with_store(stage, arguments, self.store)
         if stage.persist_result:
-            named = named.with_options(result_storage=self.cache)
+            named.result_storage = record_storage(self.cache)  # with_options takes no storage that the server does not know
             self._drop_torn(cache_key(stage.fn, arguments))
         with progress_artifact(name):
             state = named(**arguments, return_state=True)
@@ -154,12 +156,13 @@ class FlowRunner:
             if state.name == "Cached":
                 if not self.store.intact(record):
                     log.warning("%s: a file of the cached record is gone or altered; made anew", name)
-                    return named.with_options(refresh_cache=True)(**arguments)
+                    named.refresh_cache = True
+                    return named(**arguments)
                 self.cached += 1
         return record
 
     def _drop_torn(self, key: str) -> None:
-        """Remove a cached record that is not as it was written: Prefect writes in place, and a run may be killed meanwhile."""
+        """Remove a cached record that is not as it was written."""
         file = self.cache / key
         if file.is_file() and not whole(file):
             log.warning("the cached record %s is torn or altered; made anew", key)
@@ -175,8 +178,7 @@ class DirectRunner(FlowRunner):
         self.finished += 1
         if not stage.persist_result:
             return self._ran(stage, about, arguments)
-        storage = LocalFileSystem(basepath=str(self.cache))
-        results = ResultStore(result_storage=storage, serializer=RecordSerializer(), persist_result=True)
+        results = ResultStore(result_storage=record_storage(self.cache), serializer=RecordSerializer(), persist_result=True)
         key = cache_key(stage.fn, arguments)
         self._drop_torn(key)
         if results.exists(key):

@@ -11,7 +11,7 @@ from flows.ending import one_sentence
 from flows.environment import prepare_environment
 from flows.server_folder import choose_ports, locked, remember
 from pipeline.errors import InputError
-from pipeline.store import make_folder
+from pipeline.whole_files import make_folder
 
 if TYPE_CHECKING:
     from flows.servers import Servers

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.ablation import FILES, AblationReport
 from pipeline.ablation_figure import recovery_figure
 from pipeline.ablation_text import ablation_text
-from pipeline.store import make_folder, write_together
+from pipeline.whole_files import make_folder, write_together
 
 REPORT, TEXT, FIGURE = FILES
 

@@ -11,7 +11,8 @@ from pipeline.latency import LatencyReport
 from pipeline.latency_change import refuse_incomparable
 from pipeline.machine import describe
 from pipeline.own_files import own_contestants
-from pipeline.store import Store, make_folder
+from pipeline.store import Store
+from pipeline.whole_files import make_folder
 
 OPTIONS = {"runtimes": "runtime", "batch_sizes": "batch"}  # where the command calls a setting otherwise
 

@@ -12,7 +12,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.exported import EngineRecord
 from pipeline.onnx_file import OnnxFile
 from pipeline.records import FileRef
-from pipeline.store import make_folder, write_together
+from pipeline.whole_files import make_folder, write_together
 
 
 def engine_config(

@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.manifest import BundledFile
 from pipeline.records import FileRef
-from pipeline.store import Store, make_folder
+from pipeline.store import Store
 from pipeline.sums import SUMS, digest_of_file, sums_text
+from pipeline.whole_files import make_folder, sync_folders
 
 MARK = ".fair-pruner-bundle"  # lies in every bundle, and in no other folder
 
@@ -42,6 +43,7 @@ def whole(target: Path) -> Iterator[Path]:
     try:
         folder.mkdir()
         yield folder
+        _sync(folder)
         if target.is_dir():
             target.rename(earlier)
         try:
@@ -50,6 +52,7 @@ def whole(target: Path) -> Iterator[Path]:
             if earlier.is_dir():
                 earlier.rename(target)
             raise
+        sync_folders([target.parent])
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}; free space there, or choose another --output") from error
     finally:
@@ -89,6 +92,14 @@ def seal(folder: Path) -> tuple[BundledFile, ...]:
 def bundled(folder: Path, path: str) -> BundledFile:
     """What a file in the folder is."""
     return BundledFile(path=path, sha256=digest_of_file(folder / path), size_bytes=(folder / path).stat().st_size)
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder to the disk, before it takes the place of an earlier one."""
+    for path in _paths(folder):
+        with (folder / path).open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folders([folder, *(path for path in folder.rglob("*") if path.is_dir())])
 
 
 def _files(folder: Path) -> tuple[BundledFile, ...]:

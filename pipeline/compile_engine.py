@@ -16,9 +16,9 @@ from pipeline.builder_memory import PeakMemory
 from pipeline.device_sections import EngineConfig
 from pipeline.engine_file import HEADER_BYTES, read_header
 from pipeline.errors import InputError, StageError
-from pipeline.store import write_together
 from pipeline.tensorrt_library import Messages, progress_monitor, without_noise
 from pipeline.tensorrt_members import Builder, BuilderConfig, Network, OnnxParser, RtxBuilderConfig, TensorRT
+from pipeline.whole_files import write_together
 
 T = TypeVar("T")
 MIB = 2**20

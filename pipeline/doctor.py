@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from pipeline.datasets import DEBIAN_FASHION_MNIST, IDX_FILES
 from pipeline.errors import InputError
 from pipeline.openvino_runner import load_openvino
-from pipeline.store import make_folder
+from pipeline.whole_files import make_folder
 
 State = Literal["ok", "missing", "broken"]
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")

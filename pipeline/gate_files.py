@@ -8,7 +8,7 @@ from pipeline.gate import GateResult
 from pipeline.gate_text import gate_text
 from pipeline.junit import junit
 from pipeline.measurements import RunReport
-from pipeline.store import make_folder, write_together
+from pipeline.whole_files import make_folder, write_together
 
 
 def write_gate(report: RunReport, result: GateResult, junit_file: Path | None, summary_file: Path | None) -> None:

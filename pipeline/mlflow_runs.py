@@ -1,6 +1,5 @@
 """MLflow: an experiment to log to, runs that are finished together or failed together, and values in batches."""
 
-import fcntl
 import logging
 import os
 import socket
@@ -15,8 +14,8 @@ import psutil
 
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError, StageError
+from pipeline.file_lock import locked
 from pipeline.quiet import quiet_loggers
-from pipeline.store import make_folder
 
 SQLITE = "sqlite:///"
 PROCESS = "fair_pruner.process"  # tag: which process logs a run
@@ -197,10 +196,7 @@ def first_use(uri: str) -> Iterator[None]:
     if not uri.startswith(SQLITE):
         yield
         return
-    database = Path(uri.removeprefix(SQLITE)).resolve()
-    make_folder(database.parent)
-    with database.with_name(f".{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(Path(uri.removeprefix(SQLITE)).resolve()):
         yield
 
 

@@ -17,7 +17,7 @@ from pipeline.openvino_runner import load_openvino
 from pipeline.pruning_sections import NETWORK_PRUNER
 from pipeline.records import Architecture
 from pipeline.removal import check_removal
-from pipeline.store import make_folder
+from pipeline.whole_files import make_folder
 
 
 def preflight(config: RunConfig, signals: Sequence[str] = ()) -> Architecture:

@@ -19,8 +19,9 @@ from pipeline.rankings import ranking_of
 from pipeline.recommend import recommend
 from pipeline.records import PlanRecord, ScoreRecord, digest_of, timed
 from pipeline.report_text import report_text
-from pipeline.store import Store, make_folder, write_together
+from pipeline.store import Store
 from pipeline.sums import SUMS, sums_text
+from pipeline.whole_files import make_folder, put_in_place, sync_folders, unfinished_file, write_together
 
 MARK = ".fair-pruner"  # lies in every folder that this stage made, and in no other
 PRECISIONS = ("fp16", "int8-cpu", "int8-trt")
@@ -139,4 +140,7 @@ def _place(files: dict[str, Path], folder: Path) -> None:
         try:
             os.link(source, folder / name)
         except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, folder / name)
+            with unfinished_file(folder, source.suffix) as unfinished:
+                shutil.copyfile(source, unfinished)
+                put_in_place({unfinished: folder / name})
+    sync_folders([folder, folder.parent])

@@ -11,10 +11,12 @@ from typing import Annotated
 from pydantic import StringConstraints, ValidationError
 
 from pipeline.config import GateConfig, TrackConfig
+from pipeline.file_lock import locked
 from pipeline.measurements import RunReport
 from pipeline.progress import log
 from pipeline.records import FileRef, Value
-from pipeline.store import Store, make_folder
+from pipeline.store import Store
+from pipeline.whole_files import make_folder, sync_folders
 
 SPOOL = "unlogged.jsonl"
 
@@ -86,9 +88,7 @@ def mark_logged(entry: Unlogged, output: Path) -> None:
 @contextmanager
 def syncing(output: Path) -> Iterator[None]:
     """One process at a time empties a spool."""
-    make_folder(output)
-    with (output / f".{SPOOL}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(output / SPOOL):
         yield
 
 
@@ -96,9 +96,12 @@ def _append(output: Path, entry: Value) -> None:
     """A line, written at once and to the disk; behind a line that a crash has torn it begins a new one."""
     make_folder(output)
     file = output / SPOOL
-    torn = file.is_file() and not file.read_bytes().endswith(b"\n") and file.stat().st_size > 0
+    new = not file.is_file()
+    torn = not new and not file.read_bytes().endswith(b"\n") and file.stat().st_size > 0
     with file.open("ab") as end:
         fcntl.flock(end, fcntl.LOCK_EX)
         end.write(b"\n" * torn + entry.model_dump_json().encode() + b"\n")
         end.flush()
         os.fsync(end.fileno())
+    if new:
+        sync_folders([output])

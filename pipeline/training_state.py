@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.progress import log
 from pipeline.records import Curve, Epoch, TrainingStep
-from pipeline.store import make_folder, write_together
+from pipeline.whole_files import make_folder, write_together
 
 
 @dataclass

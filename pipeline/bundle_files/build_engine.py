@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import os
 import signal
 import sys
 import time
@@ -239,7 +240,10 @@ def write(path: Path, content: bytes) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.writing")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 
 from flows.record_files import AlteredRecordError, RecordSerializer, whole
+from flows.record_storage import record_storage
 from pipeline.records import CalibrationSet
 
 RECORD = CalibrationSet(indices=(1, 2), per_class=1, num_classes=2, seconds=0.5)
@@ -16,8 +16,9 @@ RECORD = CalibrationSet(indices=(1, 2), per_class=1, num_classes=2, seconds=0.5)
 
 def written(folder: Path) -> Path:
     """A record as Prefect keeps it."""
-    storage = LocalFileSystem(basepath=str(folder))
-    ResultStore(result_storage=storage, serializer=RecordSerializer(), persist_result=True).write(RECORD, key="record")
+    ResultStore(result_storage=record_storage(folder), serializer=RecordSerializer(), persist_result=True).write(
+        RECORD, key="record"
+    )
     return folder / "record"
 
 
@@ -42,7 +43,7 @@ def test_anything_else_is_refused(content: bytes) -> None:
         RecordSerializer().loads(content)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(keep=st.floats(0, 0.999))
 def test_a_torn_file_is_not_whole(tmp_path_factory: pytest.TempPathFactory, keep: float) -> None:
     file = written(tmp_path_factory.mktemp("cache"))

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import GateConfig, TrackConfig
@@ -16,6 +16,7 @@ def entry(digest: str) -> Unlogged:
     )
 
 
+@settings(max_examples=40, deadline=None)  # a disk may be slow
 @given(events=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))
 def test_what_waits_is_what_was_put_there_and_not_logged_since(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[int, bool]]
@@ -31,6 +32,7 @@ def test_what_waits_is_what_was_put_there_and_not_logged_since(
     assert [each.digest for each in unlogged(output)] == waiting
 
 
+@settings(max_examples=40, deadline=None)
 @given(keep=st.integers(0, 10**4))
 def test_a_line_that_a_crash_has_torn_costs_no_other(tmp_path_factory: pytest.TempPathFactory, keep: int) -> None:
     output = tmp_path_factory.mktemp("runs")

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.records import CalibrationSet, FileRef, Goal, PlanRecord, digest_of, timed
-from pipeline.store import Store, make_folder, write_together
+from pipeline.store import Store
 
 from ..disks import SMALL_BYTES, small_disk
 
@@ -66,19 +66,6 @@ def test_adding_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "store").add(tmp_path / "none.pt")
 
 
-def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write in"):
-        make_folder(tmp_path / "file" / "below")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="Permission denied"):
-        make_folder(tmp_path)
-
-
 def test_a_digest_tells_content_apart_and_leaves_out_what_was_merely_measured() -> None:
     record = CalibrationSet(indices=(1, 2), per_class=1, num_classes=2)
     assert record.digest == record.model_copy(update={"seconds": 9.0}).digest
@@ -100,21 +87,6 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
             store.put(bytes(SMALL_BYTES), ".engine")
         assert [path.name for path in store.root.iterdir()] == [kept.path]
         assert store.put(b"after", ".x")
-
-
-def test_of_files_that_do_not_fit_together_none_is_written(tmp_path: Path) -> None:
-    with small_disk(tmp_path) as disk:
-        old = disk / "old.json"
-        old.write_bytes(b"old")
-        with pytest.raises(InputError, match="no space left"):
-            write_together({old: b"new", disk / "m.engine": bytes(SMALL_BYTES)})
-        assert [path.name for path in disk.iterdir()] == ["old.json"]
-        assert old.read_bytes() == b"old"
-
-
-def test_files_are_written_together(tmp_path: Path) -> None:
-    write_together({tmp_path / "a": b"1", tmp_path / "b.json": b"2"})
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b.json": b"2"}
 
 
 @pytest.mark.parametrize(
