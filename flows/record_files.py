@@ -36,7 +36,7 @@ class RecordSerializer(Serializer):  # type: ignore[type-arg]  # Prefect registe
             if values["sha256"] != _digest(name, content):
                 raise AlteredRecordError("its digest does not fit its content")
             return _classes()[name].model_validate_json(content)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise AlteredRecordError(str(error) or type(error).__name__) from error
 
 

@@ -4,11 +4,11 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.device_sections import BenchmarkConfig, EngineConfig, GateConfig, QuantizeConfig
 from pipeline.errors import InputError
+from pipeline.input_size import CONFIG_MIB, read_limited
 from pipeline.pruning_sections import AllocateConfig, BudgetConfig, LayerCostConfig, ScoreConfig
 from pipeline.sections import (
     CalibrateConfig,
@@ -21,6 +21,7 @@ from pipeline.sections import (
     TrackConfig,
 )
 from pipeline.training_sections import DistillationConfig, FinetuneConfig, TrainConfig
+from pipeline.yaml_text import read_yaml
 
 __all__ = [
     "AllocateConfig",
@@ -74,10 +75,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Read a YAML file, apply `a.b=value` overrides (values are YAML), and validate. Raises InputError in one sentence."""
     if not path.is_file():
         raise InputError(f"config file {path} does not exist; give the path of a YAML file such as deploy/configs/digits.yaml")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(read_limited(path, CONFIG_MIB), str(path))
     if not isinstance(values, dict):
         found = "nothing" if values is None else f"a {type(values).__name__}"
         raise InputError(f"{path} holds {found}; expected a mapping of sections such as `data:` and `model:`")
@@ -105,10 +103,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError(f"--set {override} is not of the form section.key=value, for example --set train.epochs=10")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override}: the value is not YAML") from error
+    value = read_yaml(text, f"--set {key}: the value")
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
@@ -124,5 +119,5 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         what = f"unknown key {where}; check its spelling and the section it stands in"
     else:
-        what = f"{where} = {first['input']!r} is refused: {first['msg']}"
+        what = f"{where} = {repr(first['input'])[:100]} is refused: {first['msg']}"
     return what + (f" (and {len(more)} more)" if more else "")

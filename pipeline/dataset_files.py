@@ -5,7 +5,9 @@ Each takes the files of a data set, which are there, and raises InputError with 
 
 import gzip
 import struct
+import zlib
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from fair_pruner.errors import first_line
 from pipeline.errors import InputError
+from pipeline.input_size import DATA_MIB, check_size
 from pipeline.pickled_arrays import PickledBytes, read_pickle
 
 Part = tuple[Tensor, Tensor]  # uint8 images (n, C, H, W), int64 labels (n,)
@@ -63,21 +66,27 @@ def _idx_part(image_file: Path, label_file: Path) -> Part:
 def _read_idx(path: Path) -> Tensor:
     """Bytes of shape (n, ...)."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        kind, dimensions = content[2], content[3]
-        if content[:2] != b"\0\0" or kind != 8:
-            raise InputError(f"{path} is not an idx file of bytes; get it anew")
-        shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-        return torch.frombuffer(bytearray(content[4 + 4 * dimensions :]), dtype=torch.uint8).view(shape)
-    except (OSError, EOFError, IndexError, struct.error, RuntimeError, ValueError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            zeros, kind, dimensions = struct.unpack(">HBB", file.read(4))
+            if zeros or kind != 8:
+                raise InputError(f"{path} is not an idx file of bytes; get it anew")
+            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            check_size(path, prod(shape), DATA_MIB)
+            content = bytearray(file.read(prod(shape) + 1))  # one more would be too many
+        return torch.frombuffer(content, dtype=torch.uint8).view(shape)
+    except (OSError, EOFError, zlib.error, struct.error, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is not a whole idx file ({first_line(error)}); get it anew") from error
 
 
 def _svhn_part(path: Path) -> Part:
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
+        for _, shape, _ in whosmat(path):
+            check_size(path, prod(shape), DATA_MIB)
         content = loadmat(path, variable_names=("X", "y"))
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path} is not a whole .mat file ({first_line(error)}); get it anew") from error
     images, labels = (torch.from_numpy(content[key]) if key in content else torch.empty(0) for key in ("X", "y"))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
+from pipeline.input_size import REPORT_MIB, read_limited
 from pipeline.latency import LatencyReport, LatencySeries, Machine, Runtime
 from pipeline.machine import refuse_other_machine
 
@@ -41,7 +42,7 @@ def read_latency(path: Path) -> LatencyReport:
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a file that fair-pruner bench --json has written")
     try:
-        return LatencyReport.model_validate_json(path.read_bytes())
+        return LatencyReport.model_validate_json(read_limited(path, REPORT_MIB))
     except ValidationError as error:
         raise InputError(
             f"{path} is no latency report ({error.errors()[0]['msg']}); give a file that fair-pruner bench --json has written"

@@ -1,14 +1,11 @@
 """Networks by name, and a network from its record: architecture, plan replayed, weights loaded."""
 
 import difflib
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -19,9 +16,8 @@ from pipeline.config import ModelConfig
 from pipeline.data import Data
 from pipeline.errors import InputError
 from pipeline.records import Architecture, FileRef, ModelRecord
+from pipeline.state_dict import read_state_dict
 from pipeline.store import Store
-
-PICKLE = b"\x80"  # how files of torch before 1.6 begin; newer ones are zip archives
 
 
 def architecture_of(config: ModelConfig, data: Data) -> Architecture:
@@ -101,33 +97,6 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     if surplus:
         raise InputError(f"{path} has weights that the model has no place for, first {surplus[0]}; is it another model?")
     model.load_state_dict(found)
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from safetensors or a torch file; never runs code from the file. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is not a safetensors file: {first_line(error)}") from error
-    if not zipfile.is_zipfile(path) and not path.read_bytes().startswith(PICKLE):
-        raise InputError(f"{path} is not a torch checkpoint; expected a state dict saved by torch.save, or .safetensors")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} holds pickled objects, which may run code when loaded; save model.state_dict() (or safetensors) instead"
-        ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a torch checkpoint: {first_line(error)}") from error
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path} holds no state dict; expected a mapping of names to tensors")
-    return {name.removeprefix("module."): value for name, value in content.items()}
 
 
 def _torchvision(architecture: Architecture) -> nn.Module:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import InputError
+from pipeline.input_size import ONNX_MIB, read_limited
 from pipeline.onnx_int8 import int8_precision
 from pipeline.onnx_weights import check_weights
 
@@ -78,7 +79,7 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the path of an ONNX file")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_from_string(read_limited(path, ONNX_MIB))
     except DecodeError as error:
         raise InputError(f"{path} is not an ONNX file: it is no protobuf; give a file that an ONNX exporter wrote") from error
     if not model.graph.node:

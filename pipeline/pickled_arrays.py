@@ -1,5 +1,6 @@
 """Pickled dictionaries of plain values and arrays of bytes, as CIFAR comes in, read without running what the file names."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ import torch
 
 from fair_pruner.errors import first_line
 from pipeline.errors import InputError
+from pipeline.input_size import DATA_MIB, read_limited
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """The dictionary in the file; its arrays are PickledBytes. Raises InputError if it holds anything else."""
+    stored = read_limited(path, DATA_MIB)
     try:
-        with path.open("rb") as file:
-            content = ArraysOnly(file, encoding="latin1").load()
+        content = ArraysOnly(io.BytesIO(stored), encoding="latin1").load()
     except Exception as error:
         raise InputError(f"{path} is not one of the data set's pickled files ({first_line(error)}); get it anew") from error
     if not isinstance(content, dict):
@@ -59,7 +61,7 @@ STAND_INS = {
 }
 
 
-class ArraysOnly(pickle.Unpickler):
+class ArraysOnly(pickle._Unpickler):  # the one in C sets aside memory for as many objects as a few bytes claim
     """Reads plain values and arrays of bytes; refuses all else, since a pickle may name any function and call it."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
+from pipeline.input_size import REPORT_MIB, read_limited
 from pipeline.measurements import Candidate, RunReport
 from pipeline.records import FileRef, Value
 from pipeline.store import Store
@@ -31,7 +32,7 @@ def read_report_file(file: Path) -> RunReport:
     if not file.is_file():
         raise InputError(f"{file} is no file; give the {REPORT} of a run, for example runs/digits/{REPORT}")
     try:
-        report = RunReport.model_validate_json(file.read_bytes())
+        report = RunReport.model_validate_json(read_limited(file, REPORT_MIB))
     except ValidationError as error:
         what = error.errors()[0]
         where = ".".join(map(str, what["loc"])) or "the file"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 
 from pipeline.config import GateConfig, TrackConfig
 from pipeline.file_lock import locked
@@ -75,7 +75,7 @@ def unlogged(output: Path) -> tuple[Unlogged, ...]:
                 waiting = [entry for entry in waiting if entry.digest != done]
             else:
                 waiting.append(Unlogged.model_validate(values))
-        except (ValueError, ValidationError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             log.warning("line %d of %s is torn; it is left out", number, file)
     return tuple(waiting)
 

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.models import build_model, read_state_dict
+from pipeline.models import build_model
 from pipeline.records import Architecture, Preprocessing
+from pipeline.state_dict import read_state_dict
 
 ARCHITECTURE = Architecture(source="timm", name="tf_efficientnet_lite0", num_classes=1000, input_shape=(3, 224, 224))
 PREPROCESSING = Preprocessing(channels=3, resize=256, crop=(224, 224), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)

@@ -43,6 +43,13 @@ def test_anything_else_is_refused(content: bytes) -> None:
         RecordSerializer().loads(content)
 
 
+def test_a_text_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AlteredRecordError):
+        RecordSerializer().loads(b"[" * 10**6)
+    (tmp_path / "deep").write_bytes(b'{"metadata":' * 10**5)
+    assert not whole(tmp_path / "deep")
+
+
 @settings(max_examples=30, deadline=None)
 @given(keep=st.floats(0, 0.999))
 def test_a_torn_file_is_not_whole(tmp_path_factory: pytest.TempPathFactory, keep: float) -> None:

@@ -1,8 +1,11 @@
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +20,7 @@ LABELS = {
     ("GateConfig", "max_p99_ms"): "Maximum p99 [ms]",
     ("BudgetConfig", "macs"): "MACs",
 }
+BOMB = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9 if n else ['x'] * 9)}]\n" for n in range(9))
 CONFIGS = sorted((Path(__file__).parents[2] / "deploy" / "configs").glob("*.yaml"))
 
 
@@ -43,6 +47,20 @@ def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
         ("- a\n- b\n", (), "holds a list; expected a mapping"),
         ("", (), "holds nothing"),
         ("a: [1\n", (), "is not YAML"),
+        ("a: !!bool maybe\n", (), "is not YAML: 'maybe'"),
+        ("a: !!timestamp yesterday\n", (), "is not YAML"),
+        ("a: !!python/object/apply:os.system [id]\n", (), "could not determine a constructor for the tag"),
+        ("a: 2001-99-99\n", (), "is not YAML: month must be in 1..12"),
+        (f"a: {'9' * 5000}\n", (), "is not YAML: Exceeds the limit"),
+        (f"a: {'[' * 21 + ']' * 21}\n", (), "is nested deeper than 20"),
+        ("[" * 100_000, (), "is nested deeper than 20"),
+        (f"{'- ' * 100_000}a\n", (), "is nested deeper than 20"),
+        (f"model: {{kwargs: {{{', '.join(f'k{i}: {i}' for i in range(6000))}}}}}\n", (), "more than 10000 values"),
+        (BOMB, (), "more than 10000 values with its aliases; no configuration is so large"),
+        ("model: &a {kwargs: {b: *a}}\n", (), "more than 10000 values with its aliases"),
+        ("name: a\n", ("model.kwargs=" + "[" * 100_000,), "--set model.kwargs: the value is nested deeper than 20"),
+        (f"name: {'a' * 2**20}\n", (), "holds or declares 1048583 bytes, more than the 1 MiB that are read of such a file"),
+        (f"name: {'a' * 5000}\n", (), "name = 'aaaaa"),
         ("trian: {}\n", (), "unknown key trian"),
         ("train: {epoch: 3}\n", (), "unknown key train.epoch"),
         ("train: {epochs: -1}\n", (), "train.epochs = -1 is refused"),
@@ -77,6 +95,44 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, text: str, overri
         load_config(write(tmp_path, text), overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_aliases_are_values_like_others(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "train: &recipe {epochs: 3}\nfinetune: {<<: *recipe, lr: 0.5}\n"))
+    assert (config.train.epochs, config.finetune.epochs, config.finetune.lr) == (3, 3, 0.5)
+
+
+SECTIONS = st.sampled_from([*RunConfig.model_fields, "epochs", "lr", "kwargs", "tolerances", "budgets", "", "?"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SECTIONS | st.integers() | st.none(), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(values=st.dictionaries(SECTIONS, VALUES, max_size=4), overrides=st.lists(st.text(max_size=20), max_size=2))
+def test_whatever_the_values_are_they_are_a_config_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any], overrides: list[str]
+) -> None:
+    path = write(tmp_path_factory.mktemp("config"), yaml.safe_dump(values, allow_unicode=True))
+    with suppress(InputError):
+        load_config(path, tuple(overrides))
+
+
+YAML_PARTS = st.sampled_from(
+    [*"{}[]:,-&*!|>%@`\"'#?\n ", "!!", "<<", "a: ", "&a ", "*a", "- ", "---\n", "0x", "1_0", "~", ".nan", "\x00"]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=st.lists(YAML_PARTS | st.text(max_size=3), max_size=25).map("".join).map(str.encode) | st.binary(max_size=30))
+def test_whatever_the_text_is_it_is_a_config_or_refused(tmp_path_factory: pytest.TempPathFactory, text: bytes) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_bytes(text)
+    with suppress(InputError):
+        load_config(path)
 
 
 def test_a_learning_rate_is_a_number_or_to_be_found(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.errors import InputError
-from pipeline.models import build_model, example_input, load_checkpoint, load_model, read_state_dict
+from pipeline.models import build_model, example_input, load_checkpoint, load_model
 from pipeline.records import Architecture, ModelRecord
 from pipeline.store import Store
 
@@ -77,34 +77,6 @@ def test_a_checkpoint_with_more_than_the_model_is_refused(tmp_path: Path) -> Non
     torch.save(model.state_dict() | {"features.3.weight": torch.zeros(1)}, tmp_path / "m.pt")
     with pytest.raises(InputError, match=r"no place for, first features.3"):
         load_checkpoint(model, tmp_path / "m.pt")
-
-
-class Dangerous:
-    """Would run a command when unpickled."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return print, ("executed",)
-
-
-@pytest.mark.parametrize("kind", ["module", "reduce"])
-def test_pickled_objects_are_refused_and_never_run(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "m.pt"
-    torch.save(build_model(architecture()) if kind == "module" else Dangerous(), path)
-    with pytest.raises(InputError, match=r"save model\.state_dict"):
-        read_state_dict(path)
-    assert "executed" not in capsys.readouterr().out
-
-
-def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
-    for name, content in (("a.pt", b"nonsense"), ("b.safetensors", b"nonsense"), ("c.pt", b"")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match="is not a"):
-            read_state_dict(tmp_path / name)
-    torch.save([torch.zeros(1)], tmp_path / "d.pt")
-    with pytest.raises(InputError, match="no state dict"):
-        read_state_dict(tmp_path / "d.pt")
-    with pytest.raises(InputError, match="does not exist"):
-        read_state_dict(tmp_path / "none.pt")
 
 
 def test_loading_a_record_leaves_the_random_state(dense_record: ModelRecord, store: Store) -> None:
