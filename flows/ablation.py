@@ -24,6 +24,7 @@ from pipeline.latency import Contestant
 from pipeline.preflight import preflight
 from pipeline.progress import log
 from pipeline.records import CalibrationSet, ModelRecord, PlanRecord
+from pipeline.redact import without_secrets
 
 
 @flow(name="ablation")
@@ -66,7 +67,7 @@ def ablation(config: RunConfig, methods: tuple[Method, ...], seeds: tuple[int, .
     report = AblationReport(
         parents=(dense.digest, onnx.digest, *(cell.plan.digest for cell in cells)),
         name=config.name,
-        config=config.model_dump(mode="json"),
+        config=without_secrets(config.model_dump(mode="json")),
         methods=tuple(method.name for method in methods),
         seeds=seeds,
         dense=dense,

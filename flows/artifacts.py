@@ -13,6 +13,7 @@ from prefect.artifacts import (
 from flows.artifact_calls import artifact_key, only_warned
 from pipeline.measurements import RunReport, TrackRecord
 from pipeline.mlflow_link import comparison_url, how_to_compare
+from pipeline.redact import redacted
 from pipeline.run_summary import candidate_rows, run_summary
 
 
@@ -25,7 +26,9 @@ def show(report: RunReport, tracked: TrackRecord | None, *remarks: str) -> None:
     name = report.name
     with only_warned("the summary"):
         compare = (how_to_compare(tracked),) if tracked else ()
-        create_markdown_artifact(run_summary(report, *remarks, *compare), artifact_key(name, "summary"), "What the run has found")
+        create_markdown_artifact(
+            redacted(run_summary(report, *remarks, *compare)), artifact_key(name, "summary"), "What the run has found"
+        )
     with only_warned("the table of candidates"):
         create_table_artifact([*candidate_rows(report)], artifact_key(name, "candidates"), "Every file that was measured")
     with only_warned("the Pareto figure"):

@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from pipeline.errors import InputError, PipelineError
+from pipeline.redact import redacted
 
 
 @contextmanager
@@ -31,5 +32,6 @@ def one_sentence(interrupted: str = "the same command goes on from here") -> Ite
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
-    typer.echo(f"fair-pruner: {error}", err=True)
+    sentence = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in redacted(str(error)))
+    typer.echo(f"fair-pruner: {sentence}", err=True)  # what a file holds must not steer the terminal
     raise typer.Exit(code)

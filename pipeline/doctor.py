@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from pipeline.datasets import DEBIAN_FASHION_MNIST, IDX_FILES
 from pipeline.errors import InputError
 from pipeline.openvino_runner import load_openvino
+from pipeline.redact import redacted
 from pipeline.whole_files import make_folder
 
 State = Literal["ok", "missing", "broken"]
@@ -118,13 +119,13 @@ def _engines() -> Finding:
 def _tracking() -> Finding:
     finding = _imported("MLflow", {"mlflow": "mlflow"}, "fair-pruner[pipeline]")
     where = os.environ.get("MLFLOW_TRACKING_URI", "SQLite in the output folder")
-    return finding._replace(detail=f"{finding.detail}; runs go to {where}") if finding.state == "ok" else finding
+    return finding._replace(detail=f"{finding.detail}; runs go to {redacted(where)}") if finding.state == "ok" else finding
 
 
 def _flows() -> Finding:
     finding = _imported("Prefect", {"prefect": "prefect"}, "fair-pruner[pipeline]")
     server = os.environ.get("PREFECT_API_URL", "a server of its own for each run (PREFECT_API_URL is not set)")
-    return finding._replace(detail=f"{finding.detail}; {server}") if finding.state == "ok" else finding
+    return finding._replace(detail=f"{finding.detail}; {redacted(server)}") if finding.state == "ok" else finding
 
 
 def _data() -> Finding:

@@ -7,9 +7,17 @@ PipelineError
 Errors of the method itself are `fair_pruner.errors.FairPrunerError`; they too come from input and exit with 2.
 """
 
+from pipeline.redact import redacted
+
 
 class PipelineError(Exception):
-    """Base of what the pipeline raises on purpose: one sentence with what was found, what was expected, what to do."""
+    """Base of what the pipeline raises on purpose: one sentence with what was found, what was expected, what to do.
+
+    Secrets of the environment are left out of it, since whoever catches it will show it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(redacted(sentence))
 
 
 class InputError(PipelineError):

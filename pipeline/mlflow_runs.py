@@ -16,6 +16,7 @@ from pipeline.config import TrackConfig
 from pipeline.errors import InputError, StageError
 from pipeline.file_lock import locked
 from pipeline.quiet import quiet_loggers
+from pipeline.redact import redacted, without_secrets
 
 SQLITE = "sqlite:///"
 PROCESS = "fair_pruner.process"  # tag: which process logs a run
@@ -23,6 +24,7 @@ PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow takes no more at once
 MOST = 50000  # runs that a search gives back
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default a server that is down holds the run up for minutes a call
@@ -99,7 +101,7 @@ def together(experiment: Experiment) -> Iterator[Callable[[str, Mapping[str, str
     begun: list[str] = []
 
     def begin(name: str, tags: Mapping[str, str]) -> str:
-        own = {**tags, PROCESS: this_process()}
+        own = {**without_secrets(dict(tags)), PROCESS: this_process()}
         run = experiment.client.create_run(experiment.id, start_time=experiment.times.began_ms, run_name=name, tags=own)
         begun.append(run.info.run_id)
         return begun[-1]
@@ -141,7 +143,7 @@ def log_values(
     client, at = experiment.client, experiment.times.ended_ms
     entries = [Metric(key, float(value), at, 0) for key, value in metrics.items()]
     entries += [Metric(key, value, at, step) for key, value, step in points or []]
-    settings = [Param(key, value) for key, value in params.items()]
+    settings = [Param(key, redacted(value)) for key, value in params.items()]
     for start in range(0, len(settings), PARAMS_A_BATCH):
         client.log_batch(run, params=settings[start : start + PARAMS_A_BATCH])
     for start in range(0, len(entries), METRICS_A_BATCH):

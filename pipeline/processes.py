@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.errors import StageError
 from pipeline.progress import log
+from pipeline.redact import hide_secrets
 from pipeline.store import Store
 
 
@@ -67,6 +68,7 @@ def main(kind: str, order: Path, root: Path, result: Path) -> None:
     from accelerate import Accelerator
 
     job, together = resolve_name(kind).model_validate_json(order.read_text()), Accelerator()
+    hide_secrets()
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if together.is_main_process else logging.WARNING)
     finished = job.run(Store(root))

@@ -18,6 +18,7 @@ from pipeline.measurements import Candidate, RunReport, SearchRecord
 from pipeline.rankings import ranking_of
 from pipeline.recommend import recommend
 from pipeline.records import PlanRecord, ScoreRecord, digest_of, timed
+from pipeline.redact import without_secrets
 from pipeline.report_text import report_text
 from pipeline.store import Store
 from pipeline.sums import SUMS, sums_text
@@ -68,7 +69,7 @@ def report(
         parents=_lineage(candidates, latency, scores),
         name=name,
         folder=str(folder),
-        config=config,
+        config=without_secrets(config),
         config_digest=digest_of(config),
         git_commit=git_commit,
         rebuilt_from=rebuilt_from,
