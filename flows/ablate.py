@@ -44,12 +44,14 @@ def ablate(
         preflight(settings, [method.removal for method in compared])
         from flows.ablation import ablation
         from flows.console import keep_console_readable
+        from flows.outage import leave_server_behind, outlive_server
         from pipeline.ablation_text import ablation_text
 
         keep_console_readable()
-        report = ablation(settings, compared, tuple(range(settings.seed, settings.seed + seeds)), latency)
+        report = outlive_server(ablation, settings, compared, tuple(range(settings.seed, settings.seed + seeds)), latency)
         typer.echo(ablation_text(report))
         typer.echo(f"report: {settings.output}/{report.full_name}/ablation.md")
+        leave_server_behind()
 
 
 def _load(path: Path, budgets: str | None, overrides: list[str] | None) -> RunConfig:

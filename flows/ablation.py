@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.cut import allocated, cut, scored
 from flows.environment import prepare_environment
+from flows.outage import outliving
 from flows.run_logs import run_logs
 from flows.tasks import (
     FlowRunner,
@@ -29,6 +30,7 @@ from pipeline.redact import without_secrets
 
 @flow(name="ablation")
 @run_logs()
+@outliving
 def ablation(config: RunConfig, methods: tuple[Method, ...], seeds: tuple[int, ...], latency: bool = True) -> AblationReport:
     """Prune a classifier to every budget of the config by every method and seed, and compare what they keep.
 

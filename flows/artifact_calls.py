@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.outage import briefly
 from pipeline.progress import log
 
 
@@ -14,9 +15,10 @@ def artifact_key(*names: str) -> str:
 
 @contextmanager
 def only_warned(what: str) -> Iterator[None]:
-    """Whatever goes wrong in the block is a warning line: hours of work must not fail for what merely shows them."""
+    """Whatever goes wrong in the block is a warning line: hours of work must not fail or wait for what merely shows them."""
     try:
-        yield
+        with briefly():
+            yield
     except Exception as error:  # noqa: BLE001
         reason = str(error).partition("\n")[0] or type(error).__name__
         log.warning("Prefect does not show %s: %s", what, reason)

@@ -87,11 +87,12 @@ def run(
 
         preflight(settings)
         from flows.console import keep_console_readable, show_report
+        from flows.outage import leave_server_behind, outlive_server
         from flows.sweep import sweep
 
         keep_console_readable()
-        report = sweep(settings)
-        show_report(report)
+        show_report(outlive_server(sweep, settings))
+        leave_server_behind()
 
 
 @app.command()

@@ -31,10 +31,19 @@ class _NoTraceback(logging.Filter):
         return True
 
 
+class _NoEvents(logging.Filter):
+    """Leaves out that an event could not be sent, with all that it says: a server that is away is told of in one sentence."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith(("Unable to connect to", "Service %r failed"))
+
+
 def keep_console_readable() -> None:
-    """Put the filter on Prefect's loggers; their own handlers print the rest."""
+    """Put the filters on Prefect's loggers; their own handlers print the rest."""
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_NoTraceback())
+    for name in ("prefect.events.clients", "prefect._internal.concurrency"):
+        logging.getLogger(name).addFilter(_NoEvents())
 
 
 def log_to_stderr() -> None:

@@ -2,15 +2,17 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
+from flows.outage import briefly
 from pipeline.progress import log
 
 P = ParamSpec("P")
@@ -38,19 +40,30 @@ def alone(stage: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def _limit_held() -> Iterator[None]:
+    """Hold the limit for the length of the block, as far as the server can be reached: no measurement fails for that."""
     name = benchmark_limit_name()
-    if not _is_limited(name):
+    with ExitStack() as held:
+        with _unreachable_is_warned(name):
+            if _is_limited(name):
+                # to lose the limit for a moment is no reason to lose the measurement
+                held.enter_context(concurrency(name, occupy=1, raise_on_lease_renewal_failure=False))
         yield
-        return
-    # to lose the limit for a moment is no reason to lose the measurement
-    with concurrency(name, occupy=1, raise_on_lease_renewal_failure=False):
+        with _unreachable_is_warned(name):
+            held.close()
+
+
+@contextmanager
+def _unreachable_is_warned(name: str) -> Iterator[None]:
+    try:
         yield
+    except httpx.HTTPError as error:
+        log.warning("another run may measure on this machine meanwhile: the limit %s is out of reach: %s", name, error)
 
 
 def _is_limited(name: str) -> bool:
     if TaskRunContext.get() is None:
         return False
-    with get_client(sync_client=True) as client:
+    with briefly(), get_client(sync_client=True) as client:
         try:
             limit = client.read_global_concurrency_limit_by_name(name)
         except ObjectNotFound:

@@ -23,7 +23,9 @@ def rebuild(
     with one_sentence():
         prepare_environment()
         from flows.console import keep_console_readable, show_report
+        from flows.outage import leave_server_behind, outlive_server
         from flows.rebuild_engine import rebuild_engine
 
         keep_console_readable()
-        show_report(rebuild_engine(run, tuple(candidate or ()), tuple(set_ or ())))
+        show_report(outlive_server(rebuild_engine, run, tuple(candidate or ()), tuple(set_ or ())))
+        leave_server_behind()

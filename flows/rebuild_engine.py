@@ -7,6 +7,7 @@ from prefect import flow, runtime
 from flows.artifacts import show
 from flows.branch import executed
 from flows.environment import prepare_environment
+from flows.outage import outliving
 from flows.run_logs import run_logs
 from flows.sweep import flow_run_url, git_commit, now_ms, report_turn
 from flows.tasks import FlowRunner, benchmark_task, rebuild_task, report_task
@@ -28,6 +29,7 @@ def _run_name() -> str:
 
 @flow(name="rebuild_engine", flow_run_name=_run_name)
 @run_logs()
+@outliving
 def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple[str, ...] = ()) -> RunReport:
     """Build the engines of a finished run anew, on this machine and with its TensorRT, verify, measure and log them.
 

@@ -12,6 +12,7 @@ from flows.artifacts import show
 from flows.branch import branch, measured, measured_cut, quantized
 from flows.cut import allocated, scored
 from flows.environment import prepare_environment
+from flows.outage import outliving
 from flows.run_logs import run_logs
 from flows.search import search
 from flows.tasks import (
@@ -44,6 +45,7 @@ def _run_name() -> str:
 
 @flow(name="sweep", flow_run_name=_run_name)
 @run_logs()
+@outliving
 def sweep(config: RunConfig) -> RunReport:
     """Prune a classifier at every tolerance or budget, and measure accuracy and latency of every exported candidate.
 

@@ -15,7 +15,7 @@ from pipeline.config import RunConfig
 def prefect_server() -> Iterator[None]:
     """A temporary server with a database of its own."""
     with (
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=300),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),  # closing a flow waits a second for it
     ):
         yield

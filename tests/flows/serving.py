@@ -1,5 +1,7 @@
-"""`fair-pruner up` in a process of its own, with a client of its Prefect server."""
+"""Servers in processes of their own: `fair-pruner up` with a client of its Prefect server, and a Prefect server alone."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -73,6 +75,50 @@ def serving(output: Path) -> Iterator[tuple[Served, SyncPrefectClient]]:
     finally:
         served.process.terminate()
         served.process.wait(60)
+
+
+class PrefectServer:
+    """A Prefect server alone, which may be held up, killed, and started again with what it knew."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a process that uses it."""
+        return {**os.environ, "PREFECT_API_URL": self.url, "PREFECT_HOME": str(self.folder / "home")}
+
+    def start(self) -> None:
+        database = f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}"
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.folder / "prefect.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**self.environment, "PREFECT_SERVER_DATABASE_CONNECTION_URL": database},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 300
+        while not self.answers():
+            assert time.monotonic() < deadline, (self.folder / "prefect.log").read_text()
+            time.sleep(0.2)
+
+    def answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/health", timeout=2) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to all its processes."""
+        assert self.process
+        os.killpg(self.process.pid, number)
 
 
 def start_sweep(client: SyncPrefectClient, output: Path, **changes: Any) -> Callable[[], str]:
