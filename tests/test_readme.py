@@ -12,7 +12,8 @@ from flows.cli import app
 ROOT = Path(__file__).parents[1]
 README_FILE = ROOT / "README.md"
 README = README_FILE.read_text()
-COMMANDS = sorted(set(re.findall(r"^fair-pruner .+$", README, flags=re.MULTILINE)))
+RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text()
+COMMANDS = sorted(set(re.findall(r"^fair-pruner .+$", README + RUNBOOK, flags=re.MULTILINE)))
 PAGES = sorted((README_FILE, *(ROOT / "deploy").rglob("*.md"), *(ROOT / "tests" / "benchmarks").glob("*.md")))
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
