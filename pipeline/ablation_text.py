@@ -2,10 +2,11 @@
 
 import statistics
 from collections.abc import Iterator
+from itertools import product
 from textwrap import fill
 
 from pipeline.ablation import AblationReport, Spread, course, recovered_after
-from pipeline.ablation_verdicts import readings, summary, verdicts
+from pipeline.ablation_verdicts import comparable, readings, summary, verdicts
 from pipeline.latency import LatencyReport
 from pipeline.markdown import section
 from pipeline.records import Goal
@@ -134,7 +135,8 @@ def _legend(report: AblationReport) -> Iterator[str]:
     if "validation" in readings(report):
         yield "recovered after: the first measurement on the validation images whose mean is at most 0.5 points below dense."
     if seeds > 1 and report.methods[1:]:
-        intervals = len(report.methods[1:]) * len(report.goals) * len(readings(report))
+        every = product(report.goals, report.methods[1:], readings(report))
+        intervals = sum(comparable(report, goal, other, reading) for goal, other, reading in every)
         yield (
             "better, worse: the 95 % interval of the difference, in points and seed by seed (Student's t), leaves out 0. "
             f"{intervals} such intervals were looked at; if nothing differed, about one in twenty would leave out 0 all the same."

@@ -49,14 +49,23 @@ def verdicts(report: AblationReport, goal: Goal) -> list[str]:
     return lines
 
 
+def comparable(report: AblationReport, goal: Goal, other: str, reading: Reading) -> bool:
+    """Whether a difference says anything: before the last fine-tuning one may have had some of it already, and the other none."""
+    before = [{cell.epochs_before for cell in report.of(name, goal)} for name in (report.methods[0], other)]
+    return reading != "recalibrated" or before[0] == before[1]
+
+
 def _counts(report: AblationReport, other: str, reading: Reading) -> str:
-    found = Counter(verdict(_of(report, goal, other, reading)) for goal in report.goals)
-    return ", ".join(f"{found[word]} {word}" for word in get_args(Verdict) if found[word])
+    goals = [goal for goal in report.goals if comparable(report, goal, other, reading)]
+    found = Counter(verdict(_of(report, goal, other, reading)) for goal in goals)
+    return ", ".join(f"{found[word]} {word}" for word in get_args(Verdict) if found[word]) or "-"
 
 
 def _against(report: AblationReport, goal: Goal, other: str) -> Iterator[str]:
     first, open_ = report.methods[0], list[str]()
     for reading, what in readings(report).items():
+        if not comparable(report, goal, other, reading):
+            continue
         found = _of(report, goal, other, reading)
         if found.sure:
             yield f"{what}: {first} is {verdict(found)} than {other} by {_size(found)}"

@@ -81,3 +81,11 @@ def test_the_summary_counts_budgets() -> None:
     assert summary(comparison([*three_seeds(), *level])) == [
         ("l1-uniform", "1 better, 1 unsure", "2 unsure", "1 worse, 1 unsure")
     ]
+
+
+def test_what_was_trained_between_its_rounds_is_not_compared_before_the_last_training() -> None:
+    rounds = [cell("fair@3", seed, epochs_before=2.0) for seed in (0, 1, 2)]
+    report = comparison([*(cell("fair", seed) for seed in (0, 1, 2)), *rounds])
+    (sentence,) = verdicts(report, HALF)
+    assert sentence.startswith("fair minus fair@3, no sure difference: fine-tuned +0.00")
+    assert summary(report) == [("fair@3", "-", "1 unsure", "1 unsure")]
