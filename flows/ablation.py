@@ -26,6 +26,7 @@ from pipeline.preflight import preflight
 from pipeline.progress import log
 from pipeline.records import CalibrationSet, ModelRecord, PlanRecord
 from pipeline.redact import without_secrets
+from pipeline.shared_run import publish
 
 
 @flow(name="ablation")
@@ -81,6 +82,7 @@ def ablation(config: RunConfig, methods: tuple[Method, ...], seeds: tuple[int, .
         latency=measured,
     )
     run(ablation_report_task, config.name, report=report, folder=run.output / report.full_name)
+    publish(run.output / report.full_name)
     if config.track.enabled:
         try:
             run(track_ablation_task, config.name, report=report, config=config.track, output=run.output)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bundle(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, for example runs/digits", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Folder or URL of a finished run, for example runs/digits", show_default=False)],
     tolerance: Annotated[float | None, typer.Option(help="Take the candidate that was cut at this tolerance.")] = None,
     candidate: Annotated[
         str | None, typer.Option(help="Take the candidate of this name, for example macs-0.5; default: the recommended one.")
@@ -35,13 +35,15 @@ def bundle(
         from flows.console import log_to_stderr
         from pipeline.bundle import bundle as write_bundle
         from pipeline.saved_report import read_report, store_of
+        from pipeline.shared_run import folder_of_run
 
         log_to_stderr()
-        report = read_report(run)
+        folder = folder_of_run(run)
+        report = read_report(folder)
         name = chosen(report, tolerance, candidate)
         config = override_config(report.config, ())
         record = write_bundle(
-            report, name, output or run / f"bundle-{name}", config.data, config.seed, store_of(run), force=force
+            report, name, output or folder / f"bundle-{name}", config.data, config.seed, store_of(folder), force=force
         )
         size = sum(file.size_bytes for file in record.contents)
         typer.echo(f"{len(record.contents)} files, {size / 1e6:.1f} MB: {record.path}")

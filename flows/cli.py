@@ -135,8 +135,8 @@ def explain(
 
 @app.command()
 def doctor(
-    run: Annotated[Path | None, typer.Argument(help="Folder of a finished run, to be verified.", show_default=False)] = None,
-    output: Annotated[Path, typer.Option(help="Folder where runs would be written.")] = Path("runs"),
+    run: Annotated[str | None, typer.Argument(help="Folder or URL of a finished run to verify.", show_default=False)] = None,
+    output: Annotated[str, typer.Option(help="Folder or URL where runs would be written.", envvar="FAIR_PRUNER_OUTPUT")] = "runs",
 ) -> None:
     """Tell what is installed, what will run on this machine, what will not, and why; or whether a finished run is undamaged.
 
@@ -145,12 +145,16 @@ def doctor(
     prepare_environment()
     from flows.console import show_findings
     from pipeline.doctor import examine, usable
+    from pipeline.output import place
+    from pipeline.shared_run import complete_run
     from pipeline.verify_run import verify_run
 
     with one_sentence():
-        if run and not run.is_dir():
-            raise InputError(f"{run} is no folder; give that of a finished run, for example runs/digits")
-        findings = verify_run(run) if run else examine(output)
+        if run:
+            with complete_run(run) as folder:
+                findings = verify_run(folder)
+        else:
+            findings = examine(place(output))
         show_findings(findings)
         raise typer.Exit(0 if usable(findings) else 1)
 

@@ -18,7 +18,8 @@ WIDTH = 140
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs, for example runs/digits runs/deeper", show_default=False)
+        list[str],
+        typer.Argument(help="Folders or URLs of finished runs, for example runs/digits runs/deeper", show_default=False),
     ],
     html: Annotated[Path | None, typer.Option(help="Write one self-contained HTML report here too.", show_default=False)] = None,
     batch: Annotated[
@@ -32,8 +33,10 @@ def compare(
     with one_sentence("nothing was written"):
         from pipeline.compare import compare as compare_runs
         from pipeline.saved_report import read_report
+        from pipeline.shared_run import folder_of_run
 
-        comparison = compare_runs([(folder, read_report(folder)) for folder in runs], batch)
+        folders = [folder_of_run(run) for run in runs]
+        comparison = compare_runs([(folder, read_report(folder)) for folder in folders], batch)
         if html:
             _write(comparison, html)
         show_comparison(comparison)

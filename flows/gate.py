@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, for example runs/digits", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Folder or URL of a finished run, for example runs/digits", show_default=False)],
     candidate: Annotated[
         str | None, typer.Option(help="Judge this candidate; default: the best of all.", show_default=False)
     ] = None,
@@ -62,8 +62,9 @@ def gate(
         from pipeline.gate import gate as judge
         from pipeline.gate_files import write_gate
         from pipeline.saved_report import read_report
+        from pipeline.shared_run import folder_of_run
 
-        report = read_report(run)
+        report = read_report(folder_of_run(run))
         bounds = gate_config(
             report,
             {

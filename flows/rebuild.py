@@ -1,6 +1,5 @@
 """The command that builds the engines of a finished run anew."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from flows.environment import prepare_environment
 
 
 def rebuild(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, for example runs/digits", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Folder or URL of a finished run, for example runs/digits", show_default=False)],
     candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate, with the dense one. Repeatable.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a setting, such as engine.max_batch=32.")] = None,
     _: AllowCode = False,

@@ -18,8 +18,10 @@ from pipeline.exported import EngineRecord, OnnxRecord
 from pipeline.file_lock import locked
 from pipeline.measurements import Candidate, EvalReport, RunReport
 from pipeline.onnx_file import read_onnx
+from pipeline.output import Place
 from pipeline.permission import require_permission
 from pipeline.saved_report import candidate_named, read_report, store_of
+from pipeline.shared_run import folder_of_run, publish
 from pipeline.variants import contestants
 
 
@@ -30,17 +32,18 @@ def _run_name() -> str:
 @flow(name="rebuild_engine", flow_run_name=_run_name)
 @run_logs()
 @outliving
-def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple[str, ...] = ()) -> RunReport:
+def rebuild_engine(run: Place, candidates: tuple[str, ...] = (), overrides: tuple[str, ...] = ()) -> RunReport:
     """Build the engines of a finished run anew, on this machine and with its TensorRT, verify, measure and log them.
 
     Args:
-        run: Folder of the run, with its report.json; the store lies beside it.
+        run: Folder or URL of the run, with its report.json; the store lies beside it.
         candidates: Names of the candidates to rebuild; none: all of them. The dense model is always measured with them.
         overrides: Settings that differ from the run's, such as engine.max_batch=32.
     """
     prepare_environment()
     began_ms = now_ms()
-    source, store = read_report(run), store_of(run)
+    folder = folder_of_run(str(run))
+    source, store = read_report(folder), store_of(folder)
     config = override_config(source.config, overrides)
     if config.data.factory:
         require_permission(config.data.factory, "data.factory")
@@ -53,7 +56,7 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
                     f"{file.onnx.file.path} of {candidate.name} is missing from the store or altered; run the sweep again"
                 )
             read_onnx(store.path(file.onnx.file))
-    runner = FlowRunner(run.resolve().parent)
+    runner = FlowRunner(folder.parent)
     rebuilt = tuple(_rebuilt(runner, config, candidate) for candidate in kept)
     engines = [file.engine for candidate in rebuilt for file in candidate.files if file.engine.file]
     if not engines:
@@ -84,6 +87,7 @@ def rebuild_engine(run: Path, candidates: tuple[str, ...] = (), overrides: tuple
             git_commit=git_commit(),
             rebuilt_from=source.digest,
         )
+        publish(Path(result.folder))
         unregistered = config.model_copy(update={"track": config.track.model_copy(update={"registry": False})})
         tracked, remarks = tracked_or_kept(runner, unregistered, result, flow_run_url(), began_ms, now_ms())
         show(result, tracked, *remarks)

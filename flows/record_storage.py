@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect.filesystems import LocalFileSystem
 
+from pipeline.shared import send
 from pipeline.whole_files import make_folder, write_together
 
 
@@ -14,10 +15,11 @@ class RecordStorage(LocalFileSystem):
     _block_type_name = "Record Storage"
 
     def write_path(self, path: str, content: bytes, **_: Any) -> str:
-        """Write a file below the base path by another name and rename it."""
+        """Write a file below the base path by another name and rename it; other machines that share the output see it then."""
         file = self._resolve_path(path)
         make_folder(file.parent)
         write_together({file: content})
+        send(file)
         return str(file)
 
     async def awrite_path(self, path: str, content: bytes) -> str:

@@ -35,6 +35,7 @@ from pipeline.measurements import RunReport
 from pipeline.preflight import preflight
 from pipeline.progress import log
 from pipeline.records import Architecture, CalibrationSet, ModelRecord, PlanRecord, ScoreRecord
+from pipeline.shared_run import publish
 from pipeline.variants import contestants
 
 
@@ -88,6 +89,7 @@ def sweep(config: RunConfig) -> RunReport:
             flow_run_id=str(runtime.flow_run.id or ""),
             git_commit=git_commit(),
         )
+        publish(Path(result.folder))
         tracked, remarks = tracked_or_kept(run, config, result, flow_run_url(), began_ms, now_ms())
         show(result, tracked, *remarks)
     log.info("%d tasks, %d of them from the cache", run.finished, run.cached)

@@ -30,6 +30,7 @@ from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.layer_costs import layer_costs
+from pipeline.output import folder_of
 from pipeline.progress import log
 from pipeline.prune import prune
 from pipeline.quantize import quantize
@@ -39,6 +40,7 @@ from pipeline.registry import register
 from pipeline.removal import fingerprint as score_fingerprint
 from pipeline.report import report
 from pipeline.score import score
+from pipeline.shared import fetch, send_if_lost
 from pipeline.store import Store
 from pipeline.track import track
 from pipeline.track_ablation import track_ablation
@@ -131,12 +133,12 @@ register_task = task(register, name="register", cache_policy=NO_CACHE)
 class FlowRunner:
     """Runs stages as tasks of the current flow, over one store and one cache, and counts what came from the cache."""
 
-    output: Path
+    output: Path | str
     finished: int = 0
     cached: int = 0
 
     def __post_init__(self) -> None:
-        self.output = self.output.resolve()
+        self.output = folder_of(self.output)
         self.store = Store(self.output / "store")
         self.cache = self.output / "cache"
         remove_abandoned(self.output)
@@ -148,7 +150,7 @@ class FlowRunner:
         arguments = _with_store(stage, arguments, self.store)
         if stage.persist_result:
             named.result_storage = record_storage(self.cache)  # with_options takes no storage that the server does not know
-            self._drop_torn(cache_key(stage.fn, arguments))
+            self._look_up(cache_key(stage.fn, arguments))
         with progress_artifact(name):
             state = named(**arguments, return_state=True)
             record: R = state.result()
@@ -161,12 +163,16 @@ class FlowRunner:
                 self.cached += 1
         return record
 
-    def _drop_torn(self, key: str) -> None:
-        """Remove a cached record that is not as it was written."""
+    def _look_up(self, key: str) -> None:
+        """Remove a cached record that is not as it was written, and fetch one that another machine has made if there is none."""
         file = self.cache / key
         if file.is_file() and not whole(file):
             log.warning("the cached record %s is torn or altered; made anew", key)
             file.unlink(missing_ok=True)
+        if file.is_file():
+            send_if_lost(file)
+        else:
+            fetch(file, whole)
 
 
 class DirectRunner(FlowRunner):
@@ -180,7 +186,7 @@ class DirectRunner(FlowRunner):
             return self._ran(stage, about, arguments)
         results = ResultStore(result_storage=record_storage(self.cache), serializer=RecordSerializer(), persist_result=True)
         key = cache_key(stage.fn, arguments)
-        self._drop_torn(key)
+        self._look_up(key)
         if results.exists(key):
             record: R = results.read(key).result
             if self.store.intact(record):

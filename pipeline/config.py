@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pipeline.device_sections import BenchmarkConfig, EngineConfig, GateConfig, QuantizeConfig
 from pipeline.errors import InputError
 from pipeline.input_size import CONFIG_MIB, read_limited
+from pipeline.output import DEFAULT, Place, default_output
 from pipeline.pruning_sections import AllocateConfig, BudgetConfig, LayerCostConfig, ScoreConfig
 from pipeline.sections import (
     CalibrateConfig,
@@ -52,7 +53,11 @@ class RunConfig(Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Names the run and its folder.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seeds every random choice.")
-    output: Path = Field(Path("runs"), description="Folder for everything a run leaves behind.")
+    output: Place = Field(
+        default_factory=default_output,
+        description="Folder for everything a run leaves behind, or the URL of a place that machines share: s3://bucket/prefix.",
+        json_schema_extra={"default": DEFAULT},
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)

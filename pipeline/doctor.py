@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 from pipeline.datasets import DEBIAN_FASHION_MNIST, IDX_FILES
 from pipeline.errors import InputError
 from pipeline.openvino_runner import load_openvino
+from pipeline.output import check_output, folder_of
 from pipeline.redact import redacted
-from pipeline.whole_files import make_folder
 
 State = Literal["ok", "missing", "broken"]
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
@@ -27,7 +27,7 @@ class Finding(NamedTuple):
     detail: str
 
 
-def examine(output: Path) -> tuple[Finding, ...]:
+def examine(output: Path | str) -> tuple[Finding, ...]:
     """Look at Python, the libraries, the hardware, the data and the output folder; imports what it reports on."""
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
@@ -139,12 +139,13 @@ def _data() -> Finding:
     return Finding("Fashion-MNIST", "ok", str(DEBIAN_FASHION_MNIST))
 
 
-def _output(output: Path) -> Finding:
+def _output(output: Path | str) -> Finding:
     try:
-        make_folder(output)
+        check_output(output)
     except InputError as error:
         return Finding("Output folder", "broken", str(error))
-    return Finding("Output folder", "ok", str(output.resolve()))
+    shared = f"{output}, at work in " if isinstance(output, str) else ""
+    return Finding("Output folder", "ok", f"{shared}{folder_of(output)}")
 
 
 def _imported(subject: str, packages: dict[str, str], extra: str) -> Finding:

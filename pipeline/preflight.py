@@ -14,10 +14,10 @@ from pipeline.latency import Runtime
 from pipeline.models import architecture_of, build_model, example_input, load_checkpoint
 from pipeline.network_pruner_scores import check_network_pruner
 from pipeline.openvino_runner import load_openvino
+from pipeline.output import check_output
 from pipeline.pruning_sections import NETWORK_PRUNER
 from pipeline.records import Architecture
 from pipeline.removal import check_removal
-from pipeline.whole_files import make_folder
 
 
 def preflight(config: RunConfig, signals: Sequence[str] = ()) -> Architecture:
@@ -28,7 +28,7 @@ def preflight(config: RunConfig, signals: Sequence[str] = ()) -> Architecture:
     Raises InputError or fair_pruner's errors; changes nothing but for creating the output folder.
     """
     _check_precision(config)
-    make_folder(config.output)
+    check_output(config.output)
     _check_runtimes(config.benchmark.runtimes)
     data = load_data(config.data, config.seed)
     calibrate(config.data, config.calibrate, config.seed)

@@ -1,6 +1,5 @@
 """Where records' files live: named by their content, written whole or not at all."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,12 +7,17 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.records import FileRef, Record
+from pipeline.shared import fetch, send, send_if_lost
+from pipeline.sums import digest_of_file
 from pipeline.whole_files import make_folder, put_in_place, unfinished_file
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of files named by the first 32 digits of their SHA-256. Two runs that make the same bytes share a file."""
+    """A folder of files named by the first 32 digits of their SHA-256. Two runs that make the same bytes share a file.
+
+    In the working folder of a URL the files lie there too: what is put here is sent, and what is missing here is fetched.
+    """
 
     root: Path
 
@@ -40,15 +44,15 @@ class Store:
         with unfinished_file(self.root, suffix) as unfinished:
             ref = _Ref()
             yield unfinished, ref
-            with unfinished.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = digest_of_file(unfinished)
             ref.value = FileRef(path=sha256[:32] + suffix, sha256=sha256, size_bytes=unfinished.stat().st_size)
             put_in_place({unfinished: self.root / ref.value.path})
+            send(self.root / ref.value.path)
 
     def path(self, ref: FileRef) -> Path:
         """Where the file lies; raises InputError if it is gone."""
         path = self.root / ref.path
-        if not path.is_file():
+        if not path.is_file() and not self._fetched(ref):
             raise InputError(f"{path} is missing from the store; run again to make it anew")
         return path
 
@@ -57,11 +61,14 @@ class Store:
         return all(self._same(ref) for ref in record.files())
 
     def _same(self, ref: FileRef) -> bool:
-        try:
-            with (self.root / ref.path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == ref.sha256
-        except FileNotFoundError:
-            return False
+        path = self.root / ref.path
+        if not path.is_file() or digest_of_file(path) != ref.sha256:
+            return self._fetched(ref)
+        send_if_lost(path)
+        return True
+
+    def _fetched(self, ref: FileRef) -> bool:
+        return fetch(self.root / ref.path, lambda copy: digest_of_file(copy) == ref.sha256)
 
 
 class _Ref:

@@ -19,7 +19,7 @@ from pipeline.moving_average import moving_average
 from pipeline.progress import LINE_EVERY_SECONDS, log, progress
 from pipeline.records import Curve, Epoch
 from pipeline.training_sections import TrainConfig
-from pipeline.training_state import TrainingState, read_checkpoint, write_checkpoint
+from pipeline.training_state import TrainingState, read_checkpoint, remove_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -196,7 +196,7 @@ class _Training:
         model.load_state_dict(self.state.best)
         model.to("cpu", memory_format=torch.contiguous_format).eval()
         if self.checkpoint and self.rank == 0:
-            self.checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(self.checkpoint)
         return self.state.curve()
 
     def _placed(self, network: nn.Module) -> nn.Module:

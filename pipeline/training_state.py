@@ -3,6 +3,8 @@
 import io
 import math
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import StageError
 from pipeline.progress import log
 from pipeline.records import Curve, Epoch, TrainingStep
+from pipeline.shared import fetch, remove, send
 from pipeline.whole_files import make_folder, write_together
 
 
@@ -65,16 +69,26 @@ class TrainingState:
 
 
 def write_checkpoint(path: Path, state: TrainingState, parts: dict[str, Any]) -> None:
-    """The state, and the state dict of every part that has one (model, optimiser, moving average), whole or not at all."""
+    """The state, and the state dict of every part that has one (model, optimiser, moving average), whole or not at all.
+
+    In the working folder of a URL it is sent there, so that another machine can go on.
+    """
     values = vars(state) | {name: [point.model_dump() for point in getattr(state, name)] for name in ("epochs", "points")}
     content = io.BytesIO()
     torch.save({"state": values, **{name: part.state_dict() for name, part in parts.items()}}, content)
     make_folder(path.parent)
     write_together({path: content.getvalue()})
+    with _sharing():
+        send(path)
 
 
 def read_checkpoint(path: Path, parts: dict[str, Any]) -> TrainingState | None:
-    """Load every part, and return the state; None if there is no checkpoint or it is torn, and then nothing is changed."""
+    """Load every part, and return the state; None if there is no checkpoint or it is torn, and then nothing is changed.
+
+    In the working folder of a URL what lies there counts, since another machine may have been here later.
+    """
+    with _sharing():
+        fetch(path)
     if not path.is_file():
         return None
     try:
@@ -90,3 +104,19 @@ def read_checkpoint(path: Path, parts: dict[str, Any]) -> TrainingState | None:
     for name, part in parts.items():
         part.load_state_dict(loaded[name])
     return state
+
+
+def remove_checkpoint(path: Path) -> None:
+    """The training is done."""
+    path.unlink(missing_ok=True)
+    with _sharing():
+        remove(path)
+
+
+@contextmanager
+def _sharing() -> Iterator[None]:
+    """A training does not end because other machines cannot see for a while how far it is."""
+    try:
+        yield
+    except StageError as error:
+        log.warning("%s; the training goes on without", error)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.output import folder_of
 from pipeline.records import CalibrationSet, FileRef, Goal, PlanRecord, digest_of, timed
 from pipeline.store import Store
 
@@ -107,3 +108,34 @@ def test_what_ends_the_writing_is_told_also_if_the_block_finds_out(number: int, 
 def test_other_errors_of_the_block_are_its_own(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), Store(tmp_path).writing(".x"):
         (tmp_path / "none").read_bytes()
+
+
+def test_a_store_that_is_shared_is_filled_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIR_PRUNER_CACHE", str(tmp_path / "one"))
+    there, here = (tmp_path / "shared").as_uri(), []
+    for machine in ("one", "other"):
+        monkeypatch.setenv("FAIR_PRUNER_CACHE", str(tmp_path / machine))
+        here.append(Store(folder_of(there) / "store"))
+    one, other = here
+    monkeypatch.setenv("FAIR_PRUNER_CACHE", str(tmp_path / "one"))
+    record = plan(one.put(b"content", ".json"))
+    ref, object_ = record.plan, tmp_path / "shared" / "store" / record.plan.path
+    assert object_.read_bytes() == b"content"
+
+    monkeypatch.setenv("FAIR_PRUNER_CACHE", str(tmp_path / "other"))
+    assert other.path(ref).read_bytes() == b"content"
+    other.path(ref).write_bytes(b"altered")
+    assert other.intact(record)  # from there, again
+    assert other.path(ref).read_bytes() == b"content"
+    object_.unlink()
+    assert other.intact(record)  # and it is there again
+    assert object_.read_bytes() == b"content"
+
+    object_.write_bytes(b"contenu")
+    other.path(ref).unlink()
+    assert not other.intact(record)
+    with pytest.raises(InputError, match="missing from the store"):
+        other.path(ref)
+    assert list(other.root.iterdir()) == []
+    assert other.put(b"content", ".json") == ref
+    assert object_.read_bytes() == b"content"
