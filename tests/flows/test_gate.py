@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_both_files_as_they_were(run: Path, monkeypatch: pyte
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.store.os.fsync", full)
+    monkeypatch.setattr("pipeline.whole_files.os.fsync", full)
     result = invoke(run, "--max-accuracy-drop", 1, "--summary", summary, "--junit", file)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no space left" in result.stderr
