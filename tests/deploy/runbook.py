@@ -16,10 +16,16 @@ def blocks(heading: str) -> list[str]:
     return re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
 
 
-def typed(block: str, folder: Path, environment: dict[str, str]) -> None:
+def block(heading: str, word: str) -> str:
+    """The one of them that holds a word."""
+    (found,) = (each for each in blocks(heading) if word in each)
+    return found
+
+
+def typed(lines: str, folder: Path, environment: dict[str, str]) -> None:
     """Run a block in a folder, which sees the checkout's `deploy` as its own."""
     if not (folder / "deploy").exists():
         (folder / "deploy").symlink_to(DEPLOY)
-    command = ("/bin/bash", "-euo", "pipefail", "-c", block)
+    command = ("/bin/bash", "-euo", "pipefail", "-c", lines)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"

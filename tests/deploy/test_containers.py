@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy" / "docker").glob("*.Containerfile"))
 PINNED = re.compile(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}")
 OPTIONS_WITH_VALUES = {"--constraint", "--index-url", "--extra-index-url"}
-ONES_OWN = {".[cpu]", ".[gpu]"}
+ONES_OWN = {".[cpu,s3]", ".[gpu,s3]"}
 
 
 def stages(file: Path) -> list[list[str]]:

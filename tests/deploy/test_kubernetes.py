@@ -5,6 +5,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -17,6 +18,7 @@ from prefect_kubernetes.settings import KubernetesSettings
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from flows.deployments import DIGITS
+from pipeline.output import default_output, folder_of
 
 from .composed import DEPLOY, composed, secrets
 
@@ -162,6 +164,17 @@ def test_the_login_of_a_run_is_a_reference_too(monkeypatch: pytest.MonkeyPatch) 
     assert reference == ("fair-pruner", "PREFECT_LOGIN")
     assert settings.observer.namespaces == {KUSTOMIZATION["namespace"]}
     assert settings.cluster_uid == "fair-pruner"
+
+
+def test_runs_write_to_the_object_store_and_work_in_their_own_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = PODS["a run"]["spec"]["containers"]
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "hidden"))
+    output = default_output()
+    assert output == "s3://fair-pruner/runs"
+    assert folder_of(output).parent == Path(container["volumeMounts"][0]["mountPath"])
+    deployments = yaml.safe_load((FOLDER / "deployments.yaml").read_text())["deployments"]
+    assert deployments[1]["parameters"] == {"run": f"{output}/digits"}
 
 
 def test_services_lead_to_pods_and_policies_name_them() -> None:

@@ -8,11 +8,13 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 
+from ..buckets import bucket
 from .composed import DEPLOY, composed, secrets
-from .runbook import ROOT, TEXT, blocks, typed
+from .runbook import ROOT, TEXT, block, blocks, typed
 
 HEADINGS = re.findall(r"^## (.+)$", TEXT, flags=re.MULTILINE)
 WORDS = re.findall(r"\S+", "\n".join(block for heading in HEADINGS for block in blocks(heading)))
@@ -39,9 +41,9 @@ def test_every_file_that_is_named_is_there() -> None:
 
 
 def test_every_service_that_is_named_is_one() -> None:
-    verbs = "stop|run --rm|exec -T|up --detach --wait"
-    named = re.findall(rf"docker compose --file deploy/compose.yaml (?:{verbs})((?: [a-z-]+\b)*)", TEXT)
-    assert {*" ".join(named).split()} - {"db", "upgrade", "postgresql"} == {*composed()["services"]}
+    verbs = "stop|run --rm(?: --no-deps -T)?|exec -T|up --detach --wait"
+    named = re.findall(rf"docker compose --file deploy/compose.yaml (?:{verbs})((?: [a-z][a-z-]*\b)*)", TEXT)
+    assert {*" ".join(named).split()} - {"db", "upgrade", "postgresql", "tar"} == {*composed()["services"]}
 
 
 def test_kubernetes_knows_what_is_named() -> None:
@@ -66,6 +68,23 @@ def test_the_secrets_are_random_and_for_oneself(tmp_path: Path) -> None:
         assert len({*values}) == len(values)
         assert min(map(len, values)) >= 48
     assert (tmp_path / "deploy" / ".env").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(not shutil.which("rclone"), reason="apt-get install rclone")
+def test_objects_are_copied_and_come_back(tmp_path: Path) -> None:
+    key = "mlflow/0/run/model.onnx"
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / ".env").write_text("OBJECT_STORE_KEY_ID=anybody\nOBJECT_STORE_SECRET=anything\n")
+    with bucket(tmp_path / "cache"), closing(boto3.client("s3")) as client:
+        client.create_bucket(Bucket="fair-pruner")
+        client.put_object(Bucket="fair-pruner", Key=key, Body=b"content")
+        copying = block("Back up", "rclone").replace("http://127.0.0.1:8333", os.environ["AWS_ENDPOINT_URL"])
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        typed(copying, tmp_path, environment)
+        client.delete_object(Bucket="fair-pruner", Key=key)
+        *exports, _ = copying.splitlines()
+        typed("\n".join((*exports, block("Restore", "rclone"))), tmp_path, environment)
+        assert client.get_object(Bucket="fair-pruner", Key=key)["Body"].read() == b"content"
 
 
 def backup(output: Path, archive: Path) -> subprocess.CompletedProcess[str]:
