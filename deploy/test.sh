@@ -10,6 +10,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
+bandit --quiet --configfile pyproject.toml --recursive fair_pruner pipeline flows
 if [ $# -gt 0 ]; then
     exec pytest "$@"
 fi

@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from flows.services import Service
 
 POOL = "fair-pruner"
-SECRET = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105  # user:password that the server asks for, if it is set
+SECRET = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105  # nosec B105  # the name: user:password that Prefect asks for
 ANSWER_SECONDS = 2.0
 PREFECT_SETTINGS = {
     "PREFECT_SERVER_UI_API_URL": "/api",  # by default the page looks for the API at port 4200

@@ -28,7 +28,7 @@ def main(output: str, limit: str) -> None:
 
         apply(client, Path(output), Path.cwd(), int(limit))
     worker = ("-m", "prefect", "worker", "start", "--pool", POOL, "--name", gethostname(), "--type", "process")
-    os.execv(sys.executable, (sys.executable, *worker))  # noqa: S606
+    os.execv(sys.executable, (sys.executable, *worker))  # noqa: S606  # nosec B606  # fixed words, no shell
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def measure(runs: list[Run], seconds: float, least: int, warmup: float) -> list[
         while time.perf_counter() < end:
             run()
     times: list[list[float]] = [[] for _ in runs]
-    order, shuffler = list(range(len(runs))), random.Random(0)  # noqa: S311  # an order, no secret
+    order, shuffler = list(range(len(runs))), random.Random(0)  # noqa: S311  # nosec B311  # an order, no secret
     end = time.perf_counter() + seconds * len(runs)
     while time.perf_counter() < end or len(times[0]) < least:
         shuffler.shuffle(order)
