@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[int]:
 def choose_ports(folder: Path, host: str, given: Ports) -> Ports:
     """A port for each option: the one given, or for 0 that of the last time if it is free, or else any that is.
 
-    Raises InputError if a given one is taken.
+    Raises InputError if a given one is taken, or `host` is not this machine's.
     """
     earlier = _state(folder).get("ports", {})
     chosen: Ports = {}
@@ -46,8 +46,8 @@ def choose_ports(folder: Path, host: str, given: Ports) -> Ports:
             if port:
                 if not _bind(bound, host, port):
                     raise InputError(f"{option} {port} is in use on {host}; give another one, or 0 for any that is free")
-            elif not _bind(bound, host, earlier.get(option, 0)):
-                _bind(bound, host, 0)
+            elif not _bind(bound, host, earlier.get(option, 0)) and not _bind(bound, host, 0):
+                raise InputError(f"--host {host} is no IPv4 address of this machine; give one, or 0.0.0.0 for all of them")
             chosen[option] = bound.getsockname()[1]
     return chosen
 

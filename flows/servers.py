@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
 
+from flows.logins import LOOPBACK, PREFECT, ask_login
 from flows.services import Service
 
 POOL = "fair-pruner"
-SECRET = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105  # nosec B105  # the name: user:password that Prefect asks for
 ANSWER_SECONDS = 2.0
 PREFECT_SETTINGS = {
     "PREFECT_SERVER_UI_API_URL": "/api",  # by default the page looks for the API at port 4200
@@ -63,6 +63,7 @@ class Servers:
             *(*python, "mlflow", "server", "--host", self.host, "--port", str(self.mlflow_port), "--workers", "1"),
             *("--backend-store-uri", self.mlflow_database),
             # paths of files, not of the server: a later run without a server must find them too
+            *(() if self.host in LOOPBACK else ("--app-name", "basic-auth")),
             *("--no-serve-artifacts", "--default-artifact-root", (self.output / "mlartifacts").as_uri()),
         )
         worker = (*python, "flows.worker", str(self.output), str(self.limit))
@@ -80,7 +81,8 @@ class Servers:
         loopback = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost", self.host)))
         return {
             **{name: value for name, value in os.environ.items() if name not in NOT_INHERITED},
-            **({"PREFECT_API_AUTH_STRING": secret} if (secret := os.environ.get(SECRET)) else {}),
+            **({"PREFECT_API_AUTH_STRING": secret} if (secret := os.environ.get(PREFECT)) else {}),
+            **({} if self.host in LOOPBACK else ask_login(self.folder)),
             **PREFECT_SETTINGS,
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}",
@@ -101,7 +103,7 @@ class Servers:
 def _get(url: str, content: bytes | None = None) -> bytes | None:
     """What a server on this machine answers, None while it does not."""
     request = Request(url, content, {"Content-Type": "application/json"})  # noqa: S310  # http, on this machine
-    if secret := os.environ.get(SECRET):
+    if secret := os.environ.get(PREFECT):
         request.add_header("Authorization", f"Basic {base64.b64encode(secret.encode()).decode()}")
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=ANSWER_SECONDS) as response:

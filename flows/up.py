@@ -9,20 +9,21 @@ import typer
 from flows.code_option import AllowCode
 from flows.ending import one_sentence
 from flows.environment import prepare_environment
+from flows.logins import check_logins
 from flows.server_folder import choose_ports, locked, remember
-from pipeline.errors import InputError
 from pipeline.whole_files import make_folder
 
 if TYPE_CHECKING:
     from flows.servers import Servers
 
-LOOPBACK = ("127.0.0.1", "localhost")
 PREFECT_PORT, MLFLOW_PORT = "--prefect-port", "--mlflow-port"
 
 
 def up(
     output: Annotated[Path, typer.Option(help="Folder for everything: runs, databases, logs.")] = Path("runs"),
-    host: Annotated[str, typer.Option(help="Address of this machine's loopback to listen at.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; other machines reach any but 127.0.0.1, and need a login.")
+    ] = "127.0.0.1",
     prefect_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of Prefect; 0: that of the last time, or one that is free.")
     ] = 0,
@@ -32,10 +33,10 @@ def up(
 ) -> None:
     """Start a Prefect server, an MLflow server and a worker on this machine, and keep them running until Ctrl-C.
 
-    Nothing of it is reachable from other machines, and nothing connects to the outside.
+    Nothing of it is reachable from other machines unless --host says so, and nothing connects to the outside.
     """
     with one_sentence("nothing runs any more"):
-        _refuse_other_machines(host)
+        check_logins(host)
         prepare_environment()
         folder = output.resolve() / "server"
         with locked(folder) as lock, ExitStack() as making:
@@ -55,15 +56,6 @@ def up(
             making.enter_context(first_use(servers.mlflow_database))  # no run opens the database while MLflow makes it
             supervise(servers.services(), when_ready, typer.echo, held=(lock,))
             typer.echo("stopped")
-
-
-def _refuse_other_machines(host: str) -> None:
-    """Raise InputError unless only this machine can reach `host`."""
-    if host not in LOOPBACK:
-        raise InputError(
-            f"--host {host} is refused, since MLflow asks nobody for a password, and whoever reaches Prefect can run anything "
-            f"here; keep {LOOPBACK[0]} and go through `ssh -L`, or put a proxy with a login before both ports"
-        )
 
 
 def _how_to(servers: "Servers") -> str:

@@ -22,10 +22,10 @@ from .conftest import tiny
 class Served:
     """`fair-pruner up` in a process of its own, and what it has said so far."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *options: str) -> None:
         self.output, self.said = output, output.with_name("said.txt")
         with self.said.open("w") as said:
-            command = [sys.executable, "-m", "flows", "up", "--output", str(output)]
+            command = [sys.executable, "-m", "flows", "up", "--output", str(output), *options]
             self.process = subprocess.Popen(command, cwd=output.parent, stdout=said, stderr=subprocess.STDOUT)
         self.wait(lambda: "Ctrl-C ends everything" in self.said.read_text())
         lines = self.said.read_text().splitlines()
@@ -67,8 +67,8 @@ class Served:
 
 
 @contextmanager
-def serving(output: Path) -> Iterator[tuple[Served, SyncPrefectClient]]:
-    served = Served(output)
+def serving(output: Path, *options: str) -> Iterator[tuple[Served, SyncPrefectClient]]:
+    served = Served(output, *options)
     try:
         with temporary_settings({PREFECT_API_URL: f"{served.prefect}/api"}), get_client(sync_client=True) as client:
             yield served, client

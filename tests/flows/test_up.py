@@ -3,12 +3,16 @@ import os
 import signal
 import socket
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
+import httpx
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
+from flows.logins import PASSWORD, PREFECT, USER
 from flows.server_folder import locked
 from pipeline.measurements import RunReport
 
@@ -26,8 +30,46 @@ def refused(*arguments: object) -> str:
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "my-machine", "127.0.0.1.example.com"])  # noqa: S104
 def test_other_machines_are_not_served(tmp_path: Path, host: str) -> None:
     sentence = refused("--output", tmp_path / "runs", "--host", host)
-    assert f"--host {host} is refused, since MLflow asks nobody for a password" in sentence
+    assert f"--host {host} lets other machines in, and whoever reaches Prefect can run anything here: set a login" in sentence
     assert not (tmp_path / "runs").exists()
+
+
+LOGINS = {PREFECT: "me:my-own-password", USER: "me", PASSWORD: "another-password"}
+
+
+@pytest.mark.parametrize("missing", LOGINS)
+def test_one_server_without_a_login_is_one_too_many(tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in set(LOGINS) - {missing}:
+        monkeypatch.setenv(name, LOGINS[name])
+    monkeypatch.setenv(missing, "")
+    assert f"({missing} not set)" in refused("--output", tmp_path / "runs", "--host", "0.0.0.0")  # noqa: S104
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LOGINS.items():
+        monkeypatch.setenv(name, value)
+    assert "--host 192.0.2.7 is no IPv4 address of this machine" in refused("--output", tmp_path / "runs", "--host", "192.0.2.7")
+    monkeypatch.setenv(PREFECT, "password-alone")
+    assert f"{PREFECT} holds no colon" in refused("--output", tmp_path / "runs", "--host", "0.0.0.0")  # noqa: S104
+
+
+@pytest.mark.slow
+def test_other_machines_need_a_login_for_both_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LOGINS.items():
+        monkeypatch.setenv(name, value)
+    output = tmp_path / "100 % runs"
+    with (
+        temporary_settings({PREFECT_API_AUTH_STRING: LOGINS[PREFECT]}),
+        serving(output, "--host", "0.0.0.0") as (served, client),  # noqa: S104
+    ):
+        for url in (f"{served.prefect}/api/flows/count", f"{served.mlflow}/api/2.0/mlflow/experiments/get?experiment_id=0"):
+            with pytest.raises(HTTPError, match="401"):
+                urlopen(Request(url, method="POST" if "flows" in url else "GET"))  # noqa: S310
+        state = start_sweep(client, output, track={"enabled": True})
+        served.wait(lambda: state() == "Completed")
+        answer = httpx.get(f"{served.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=9", auth=("me", LOGINS[PASSWORD]))
+        assert "fair-pruner" in [experiment["name"] for experiment in answer.json()["experiments"]]
+        assert not any(value.encode() in file.read_bytes() for value in LOGINS.values() for file in output.rglob("*.log"))
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
