@@ -1,6 +1,7 @@
 """Trained weights from somebody's file: tensors by name, and nothing in the file is ever run."""
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             raise InputError(f"{path} is not a safetensors file: {first_line(error)}") from error
     _check_torch_file(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says beside an error stands in the error
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} holds pickled objects, which may run code when loaded; save model.state_dict() (or safetensors) instead"

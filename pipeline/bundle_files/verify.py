@@ -77,7 +77,10 @@ def check_sums(check: Checks) -> dict[str, str]:
         digest, _, name = line.partition("  ")
         sums[name] = digest
         file = FOLDER / name
-        found = "missing" if not file.is_file() else "intact" if sha256(file) == digest else "damaged"
+        if FOLDER not in file.resolve().parents:
+            found = "outside of this folder"
+        else:
+            found = "missing" if not file.is_file() else "intact" if sha256(file) == digest else "damaged"
         check(found == "intact", f"{name} is {found}")
     check(bool(sums), f"SHA256SUMS lists {len(sums)} files")
     return sums

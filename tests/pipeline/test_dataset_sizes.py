@@ -2,8 +2,6 @@
 
 import gzip
 import struct
-import zlib
-from math import prod
 from pathlib import Path
 
 import pytest
@@ -11,27 +9,12 @@ import pytest
 from pipeline.dataset_files import read_cifar10, read_fashion_mnist, read_svhn
 from pipeline.errors import InputError
 
+from ..hostile_files import MANY_OBJECTS, idx, mat
 from ..memory import memory_grows_by
 
 MIB = 2**20
 
 
-def idx(*sizes: int) -> bytes:
-    """The beginning of an idx file of such a shape."""
-    return struct.pack(f">HBB{len(sizes)}I", 0, 8, len(sizes), *sizes)
-
-
-def mat(*sizes: int) -> bytes:
-    """A compressed .mat file with an array X of bytes of such a shape and no content."""
-    flags = struct.pack("<IIII", 6, 8, 9, 0)  # of class uint8
-    dimensions = struct.pack("<II", 5, 4 * len(sizes)) + struct.pack(f"<{len(sizes)}i", *sizes)
-    name = struct.pack("<HH4s", 1, 1, b"X\0\0\0")
-    array = flags + dimensions + name + struct.pack("<II", 2, abs(prod(sizes)) % 2**32)
-    packed = zlib.compress(struct.pack("<II", 14, len(array)) + array)
-    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM") + struct.pack("<II", 15, len(packed)) + packed
-
-
-MANY = b"\x80\x02}r\xff\xff\xff\x7f\x8c"  # the memo of the unpickler, at place 2**31 - 1
 NOT_WHOLE = "is not a whole idx file"
 READERS = {"images": read_fashion_mnist, "images.gz": read_fashion_mnist, "x.mat": read_svhn, "data_batch_1": read_cifar10}
 FILES: dict[str, tuple[str, bytes, str]] = {
@@ -44,7 +27,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "mat of 10 GB": ("x.mat", mat(32, 32, 3, 3_333_334), "declares 10240002048 bytes, more than the 2048 MiB"),
     "mat of less than nothing": ("x.mat", mat(32, 32, 3, -1), "is not a whole .mat file"),
     "mat without its content": ("x.mat", mat(32, 32, 3, 100), "is not a whole .mat file"),
-    "pickle of many objects": ("data_batch_1", MANY, "is not one of the data set's pickled files"),
+    "pickle of many objects": ("data_batch_1", MANY_OBJECTS, "is not one of the data set's pickled files"),
     "pickle of 10 GB": (
         "data_batch_1",
         b"\x80\x04\x8e" + struct.pack("<Q", 10**10),

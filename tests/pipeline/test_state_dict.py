@@ -1,9 +1,6 @@
 """Weights in somebody's file: nothing in it runs, nothing is set aside for what it only claims, and damages are a sentence."""
 
-import json
-import pickle
 import struct
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +14,8 @@ from torch import nn
 from pipeline.errors import InputError
 from pipeline.state_dict import read_state_dict
 
+from ..hostile_files import GB, safetensors_of_10_gb, torch_file_of_8_gb, zip_bomb, zip_that_climbs
 from ..memory import memory_grows_by
-
-GB = 10**9
 
 
 class Dangerous:
@@ -51,17 +47,9 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_ten_gigabytes_that_are_only_declared_are_refused_and_not_set_aside(tmp_path: Path) -> None:
-    shape = {"dtype": "F32", "shape": [50_000, 50_000], "data_offsets": [0, 10 * GB]}
-    header = json.dumps({"w": shape}).encode()
-    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    (tmp_path / "w.safetensors").write_bytes(safetensors_of_10_gb())
     (tmp_path / "long.safetensors").write_bytes(struct.pack("<Q", 10 * GB) + b"{}")
-    weights = {"w": torch.zeros(1)}
-    torch.save(weights, tmp_path / "w.pt")
-    with zipfile.ZipFile(tmp_path / "w.pt") as good, zipfile.ZipFile(tmp_path / "large.pt", "w") as large:
-        for name in good.namelist():
-            # protocol 2: a tuple of one whole number, of one byte where it is 1
-            content = good.read(name).replace(b"K\x01\x85", b"J" + struct.pack("<i", 2 * GB) + b"\x85")
-            large.writestr(name, content)
+    torch_file_of_8_gb(tmp_path / "large.pt")
     with memory_grows_by(500 * 2**20):
         for name in ("w.safetensors", "long.safetensors", "large.pt"):
             with pytest.raises(InputError, match="is not a") as caught:
@@ -70,8 +58,7 @@ def test_ten_gigabytes_that_are_only_declared_are_refused_and_not_set_aside(tmp_
 
 
 def test_a_zip_that_unpacks_to_more_than_it_holds_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data/0", bytes(64 * 2**20))
+    zip_bomb(tmp_path / "bomb.pt")
     with memory_grows_by(32 * 2**20), pytest.raises(InputError, match=r"bytes that unpack to 67108864, as no file of torch"):
         read_state_dict(tmp_path / "bomb.pt")
 
@@ -79,10 +66,7 @@ def test_a_zip_that_unpacks_to_more_than_it_holds_is_refused(tmp_path: Path) -> 
 def test_no_member_of_a_zip_is_written_anywhere(tmp_path: Path) -> None:
     folder = tmp_path / "inner"
     folder.mkdir()
-    with zipfile.ZipFile(folder / "climbs.pt", "w") as archive:
-        archive.writestr("../climbed", b"x")
-        archive.writestr("/tmp/climbed", b"x")  # noqa: S108  # what must not be
-        archive.writestr("archive/data.pkl", pickle.dumps({}))
+    zip_that_climbs(folder / "climbs.pt")
     with pytest.raises(InputError, match="is not a torch checkpoint"):
         read_state_dict(folder / "climbs.pt")
     assert [path.name for path in tmp_path.rglob("*")] == ["inner", "climbs.pt"]

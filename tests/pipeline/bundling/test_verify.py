@@ -147,3 +147,14 @@ def test_what_cannot_be_checked_fails(arguments: tuple[str, ...], message: str, 
     done = script(shared_bundle, "verify.py", *arguments)
     assert (done.returncode, done.stderr) == (1, "")
     assert message in failures(done)[0]
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "link"])
+def test_a_list_that_leads_out_of_the_bundle_is_not_followed(name: str, own_bundle: Path, script: Script) -> None:
+    (own_bundle.parent / "outside").write_text("x")
+    (own_bundle / "link").symlink_to(own_bundle.parent / "outside")
+    digest = hashlib.sha256(b"x").hexdigest()
+    (own_bundle / "SHA256SUMS").write_text(f"{digest}  {name}\n")
+    done = script(own_bundle, "verify.py")
+    assert done.returncode == 1
+    assert failures(done) == [f"FAIL  {name} is outside of this folder"]
