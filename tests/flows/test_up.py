@@ -77,7 +77,7 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         for option in ("--prefect-port", "--mlflow-port"):
             assert f"{option} {port} is in use on 127.0.0.1" in refused("--output", tmp_path, option, port)
-    assert [path.name for path in tmp_path.rglob("*")] == ["server", "up.json"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["server", ".up.lock"]
 
 
 def test_a_folder_that_is_served_already_is_refused(tmp_path: Path) -> None:
