@@ -30,6 +30,7 @@ from pipeline.evaluate import evaluate
 from pipeline.export import export
 from pipeline.finetune import finetune
 from pipeline.layer_costs import layer_costs
+from pipeline.memory import told_of_memory
 from pipeline.output import folder_of
 from pipeline.progress import log
 from pipeline.prune import prune
@@ -101,7 +102,12 @@ def _key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
 
 
 def _cached(stage: Callable[..., R]) -> Task[..., R]:
-    return task(stage, name=stage.__name__, cache_key_fn=_key, persist_result=True, result_serializer=RecordSerializer())
+    told = told_of_memory(stage)
+    return task(told, name=stage.__name__, cache_key_fn=_key, persist_result=True, result_serializer=RecordSerializer())
+
+
+def _uncached(stage: Callable[..., R]) -> Task[..., R]:
+    return task(told_of_memory(stage), name=stage.__name__, cache_policy=NO_CACHE)
 
 
 dense_task = _cached(dense)
@@ -117,16 +123,16 @@ layer_costs_task = _cached(alone(layer_costs))
 quantize_task = _cached(quantize)
 build_engine_task = _cached(build_engine)
 # never cached: a latency is that of this machine, now
-benchmark_task = task(alone(benchmark), name="benchmark", cache_policy=NO_CACHE)
+benchmark_task = _uncached(alone(benchmark))
 # what an engine is good for follows from the machine, which no key knows
-rebuild_task = task(build_engine, name="build_engine", cache_policy=NO_CACHE)
-verify_engine_task = task(verify_engine, name="verify_engine", cache_policy=NO_CACHE)
-evaluate_engine_task = task(evaluate, name="evaluate", cache_policy=NO_CACHE)
-report_task = task(report, name="report", cache_policy=NO_CACHE)
-ablation_report_task = task(ablation_report, name="ablation_report", cache_policy=NO_CACHE)
-track_task = task(track, name="track", cache_policy=NO_CACHE)
-track_ablation_task = task(track_ablation, name="track_ablation", cache_policy=NO_CACHE)
-register_task = task(register, name="register", cache_policy=NO_CACHE)
+rebuild_task = _uncached(build_engine)
+verify_engine_task = _uncached(verify_engine)
+evaluate_engine_task = _uncached(evaluate)
+report_task = _uncached(report)
+ablation_report_task = _uncached(ablation_report)
+track_task = _uncached(track)
+track_ablation_task = _uncached(track_ablation)
+register_task = _uncached(register)
 
 
 @dataclass

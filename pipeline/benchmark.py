@@ -114,7 +114,7 @@ def _round(
     order = rotated(len(contestants), turn)
     turns = tuple(_turn(contestants[place], runs[place], config, store) for place in order)
     names = [_name(contestants[place]) for place in order]
-    said = run_round(Round(turns, config.threads, cores, config.warmup_seconds), names)
+    said = run_round(Round(turns, config.threads, cores, config.warmup_seconds), names, config.limits("benchmark"))
     return [said[order.index(place)] for place in range(len(contestants))]
 
 

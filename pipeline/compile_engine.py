@@ -1,16 +1,9 @@
 """An engine from any ONNX file, by TensorRT or TensorRT-RTX: one way for both, and the little that only one of them has."""
 
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import Any, NamedTuple, Self, cast
 
 from pipeline.builder_memory import PeakMemory
 from pipeline.device_sections import EngineConfig
@@ -20,17 +13,22 @@ from pipeline.tensorrt_library import Messages, progress_monitor, without_noise
 from pipeline.tensorrt_members import Builder, BuilderConfig, Network, OnnxParser, RtxBuilderConfig, TensorRT
 from pipeline.whole_files import write_together
 
-T = TypeVar("T")
+Advance = Callable[[int, int], None]
 MIB = 2**20
 
 
 class EngineError(StageError):
     """The library builds no engine. The message holds its errors, `log` all that it said."""
 
-    def __init__(self, library: TensorRT, what: str, messages: Messages, errors: list[str] | None = None) -> None:
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log
+
+    @classmethod
+    def of(cls, library: TensorRT, what: str, messages: Messages, errors: list[str] | None = None) -> Self:
+        """What the library does, and its own words for it."""
         said = "; ".join(errors or messages.errors) or "it gives no message"
-        super().__init__(f"{library.__name__} {library.__version__} {what}: {said}")
-        self.log = messages.text()
+        return cls(f"{library.__name__} {library.__version__} {what}: {said}", messages.text())
 
 
 class RefusedModelError(EngineError):
@@ -54,22 +52,25 @@ class Built(NamedTuple):
     peak_memory_bytes: int
 
 
-def compile_engine(library: TensorRT, source: OnnxSource, config: EngineConfig, timing_cache: Path | None) -> Built:
+def compile_engine(
+    library: TensorRT, source: OnnxSource, config: EngineConfig, timing_cache: Path | None, advance: Advance = lambda *_: None
+) -> Built:
     """Build an engine for batches of `config.min_batch` to `config.max_batch`, tuned for `config.opt_batch`.
 
     The network is strongly typed: the precision is the ONNX file's own (for fp32 a library may use TF32 units).
     `config.targets` matter to TensorRT-RTX alone. `timing_cache` is a file for TensorRT alone: read if it is there, written
-    after the build. Ctrl-C ends the build. Raises RefusedModelError if the file is not understood, EngineError if the build
+    after the build. `advance` is told (done, total) from threads of the library. Nothing but a kill ends the build. Raises
+    RefusedModelError if the file is not understood, EngineError if the build
     fails or its result does not begin as an engine does, InputError for a target that the library does not know.
     """
-    messages, cancelled = Messages(library), threading.Event()
-    with PeakMemory() as memory, _bar(f"build engine · {library.__name__}") as advance:
-        ready = _interruptible(lambda: _prepare(library, source, config, messages), cancelled)
+    messages = Messages(library)
+    with PeakMemory() as memory:
+        ready = _prepare(library, source, config, messages)
         if timing_cache:
             _load_timing_cache(ready.settings, timing_cache)
-        ready.settings.progress_monitor = monitor = progress_monitor(library, cancelled, advance)
+        ready.settings.progress_monitor = monitor = progress_monitor(library, advance)
         start = time.perf_counter()
-        buffer = _interruptible(lambda: ready.builder.build_serialized_network(ready.network, ready.settings), cancelled)
+        buffer = ready.builder.build_serialized_network(ready.network, ready.settings)
         seconds = time.perf_counter() - start
         del monitor  # until here the library holds a bare pointer to it
     engine = b"" if buffer is None else bytes(memoryview(buffer))
@@ -92,12 +93,12 @@ def _prepare(library: TensorRT, source: OnnxSource, config: EngineConfig, messag
     try:
         builder = library.Builder(messages.logger)
     except TypeError as error:  # of its bindings, which got nothing from the library
-        raise EngineError(library, "finds no GPU that it can use", messages) from error
+        raise EngineError.of(library, "finds no GPU that it can use", messages) from error
     network = _empty_network(library, builder)
     parser = library.OnnxParser(network, messages.logger)
     if not parser.parse_from_file(str(source.path)):
         errors = _node_errors(library, builder, source.path, messages) or _errors_of(parser)
-        raise RefusedModelError(library, "does not understand the ONNX file", messages, errors)
+        raise RefusedModelError.of(library, "does not understand the ONNX file", messages, errors)
     return _Ready(builder, network, parser, _settings(library, builder, source, config, messages))
 
 
@@ -131,7 +132,7 @@ def _settings(library: TensorRT, builder: Builder, source: OnnxSource, config: E
     batches = (config.min_batch, config.opt_batch, config.max_batch)
     profile.set_shape(source.input_name, *((batch, *source.image_shape) for batch in batches))
     if settings.add_optimization_profile(profile) < 0:
-        raise EngineError(library, f"refuses batches of {batches}", messages)
+        raise EngineError.of(library, f"refuses batches of {batches}", messages)
     if config.targets and hasattr(settings, "set_compute_capability"):
         _set_targets(library, cast(RtxBuilderConfig, settings), config.targets)
     return settings
@@ -156,38 +157,10 @@ def _load_timing_cache(settings: BuilderConfig, file: Path) -> None:
 
 def _check(library: TensorRT, engine: bytes, messages: Messages) -> None:
     if not engine:
-        raise EngineError(library, "gives no engine", messages)
+        raise EngineError.of(library, "gives no engine", messages)
     try:
         header = read_header(engine[:HEADER_BYTES])
     except InputError as error:
-        raise EngineError(library, f"gives no engine, for {error}", messages) from error
+        raise EngineError.of(library, f"gives no engine, for {error}", messages) from error
     if header.library not in ("", library.__name__) or header.length not in (None, len(engine)):
-        raise EngineError(library, f"gives {len(engine)} bytes with the header {header}", messages)
-
-
-def _interruptible(build: Callable[[], T], cancelled: threading.Event) -> T:
-    """Run in a second thread, so that Ctrl-C arrives here and not while the library calls back, which would swallow it."""
-    waited_for = threading.Event()  # until then an interrupt could hit the start of the thread, which nobody would join
-
-    def run() -> T:
-        waited_for.wait()
-        return build()
-
-    with ThreadPoolExecutor(1, "build-engine") as pool:
-        try:
-            future = pool.submit(run)
-            waited_for.set()
-            return future.result()
-        except BaseException:
-            cancelled.set()
-            waited_for.set()
-            raise
-
-
-@contextmanager
-def _bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere; yields a function (done, total) that any thread may call."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        raise EngineError.of(library, f"gives {len(engine)} bytes with the header {header}", messages)

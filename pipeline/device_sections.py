@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.latency import Runtime
-from pipeline.sections import BatchSize, Section
+from pipeline.sections import BatchSize, LimitedSection, Section
 
 Target = Literal["SM75", "SM80", "SM86", "SM89", "SM120", "SM121"]
 
@@ -20,9 +20,10 @@ class QuantizeConfig(Section):
     samples: int = Field(256, ge=16, le=10000, description="Images of the calibration set that int8 takes its ranges from.")
 
 
-class EngineConfig(Section):
+class EngineConfig(LimitedSection):
     """TensorRT engines: one optimisation profile, precision as in the ONNX file."""
 
+    max_seconds: float = Field(3600.0, ge=1, le=10**6, description="A build that takes longer is ended: its process is killed.")
     enabled: bool = Field(True, description="Build engines for each candidate when a TensorRT library is there.")
     min_batch: BatchSize = Field(1, description="Smallest batch of the profile.")
     opt_batch: BatchSize = Field(8, description="Batch the engine is tuned for.")
@@ -40,7 +41,7 @@ class EngineConfig(Section):
         return self
 
 
-class BenchmarkConfig(Section):
+class BenchmarkConfig(LimitedSection):
     """The latency measurement on this machine, dense and candidates interleaved."""
 
     runtimes: tuple[Runtime, ...] = Field(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.compile_engine import OnnxSource, compile_engine
+from pipeline.build_process import build
+from pipeline.compile_engine import OnnxSource
 from pipeline.config import EngineConfig
 from pipeline.exported import EngineRecord
 from pipeline.records import FileRef, timed
@@ -27,7 +28,7 @@ def build_from(source: OnnxSource, precision: str, config: EngineConfig, save: S
     library = load_tensorrt(bool(gpu))
     cached = config.timing_cache and library.__name__ == FULL_MODULE
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"timing-{library.__version__}-{gpu}")
-    built = compile_engine(library, source, config, caches / f"{name}.cache" if cached else None)
+    built = build(library, source, config, caches / f"{name}.cache" if cached else None)
     return EngineRecord(
         status="built",
         reason="not executed: nothing has run it yet" if gpu else "no GPU on this machine: built, not executed",

@@ -2,6 +2,7 @@
 
 import io
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,8 @@ from pipeline.latency import Runtime
 from pipeline.measurements import EvalReport
 from pipeline.progress import log, progress
 from pipeline.records import FileRef, ModelRecord, Record, timed
-from pipeline.runners import Runner, open_file, open_runner
+from pipeline.runner_process import ProcessRunner, running
+from pipeline.runners import Runner, open_runner
 from pipeline.store import Store
 
 OWN_RUNTIMES: dict[type[Record], tuple[str, Runtime]] = {
@@ -50,19 +52,22 @@ def evaluate(
     indices = loaded.validation_indices if split == "validation" else tuple(range(len(loaded.test)))
     if not indices:
         raise InputError(f"the {split} split of {data.name} has no images; check data.root")
-    runner, classes = _open(subject, runtime, store), loaded.num_classes
+    classes = loaded.num_classes
     found: list[Tensor] = []  # (2, b): predicted class and label of each image
     among_five = 0
     steps = math.ceil(len(indices) / config.batch_size)
-    for images, labels in progress(batches(images_of, indices, config.batch_size), f"evaluate · {split}", steps):
-        logits = torch.from_numpy(runner(images.numpy()))  # (b, K)
-        if logits.shape[1] != classes:
-            raise InputError(f"the model has {logits.shape[1]} classes, {data.name} has {classes}; use the data it was made for")
-        if not logits.isfinite().all():
-            raise StageError(f"the model gives logits that are not finite on {split} images; {_remedy(subject)}")
-        found.append(torch.stack((logits.argmax(1), labels)))
-        if classes >= TOP5_FROM_CLASSES:
-            among_five += int((logits.topk(5).indices == labels[:, None]).sum())
+    with _opened(subject, runtime, config, store) as runner:
+        for images, labels in progress(batches(images_of, indices, config.batch_size), f"evaluate · {split}", steps):
+            logits = torch.tensor(runner(images.numpy()))  # (b, K)
+            if logits.shape[1] != classes:
+                raise InputError(
+                    f"the model has {logits.shape[1]} classes, {data.name} has {classes}; use the data it was made for"
+                )
+            if not logits.isfinite().all():
+                raise StageError(f"the model gives logits that are not finite on {split} images; {_remedy(subject)}")
+            found.append(torch.stack((logits.argmax(1), labels)))
+            if classes >= TOP5_FROM_CLASSES:
+                among_five += int((logits.topk(5).indices == labels[:, None]).sum())
     predicted, wanted = predictions = torch.cat(found, dim=1)
     total, correct = (labels.bincount(minlength=classes) for labels in (wanted, wanted[predicted == wanted]))
     absent = [name for name, count in zip(loaded.class_names, total.tolist(), strict=True) if not count]
@@ -81,13 +86,16 @@ def evaluate(
     )
 
 
-def _open(subject: Subject, runtime: Runtime | None, store: Store) -> Runner:
+def _opened(
+    subject: Subject, runtime: Runtime | None, config: EvaluateConfig, store: Store
+) -> AbstractContextManager[Runner | ProcessRunner]:
     what, own = OWN_RUNTIMES[type(subject)]
-    if runtime in (None, own):
-        return open_runner(subject, store)
-    if not isinstance(subject, OnnxRecord) or runtime in ("torch", "tensorrt"):
+    if runtime not in (None, own) and (not isinstance(subject, OnnxRecord) or runtime in ("torch", "tensorrt")):
         raise InputError(f"{runtime} does not run {what}; torch runs models, tensorrt engines, every other runtime ONNX files")
-    return open_file(store.path(subject.file), runtime, subject.input_name, subject.output_name)
+    if not isinstance(subject, OnnxRecord):
+        return nullcontext(open_runner(subject, store))
+    path = store.path(subject.file)
+    return running(path, runtime or own, subject.input_name, subject.output_name, config.limits("evaluate"))
 
 
 def _remedy(subject: Subject) -> str:

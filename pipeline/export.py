@@ -16,7 +16,7 @@ from pipeline.onnx_content import onnx_content
 from pipeline.parity import compare
 from pipeline.quiet import quiet_loggers
 from pipeline.records import ModelRecord, Preprocessing, timed
-from pipeline.runners import open_file
+from pipeline.runner_process import running
 from pipeline.store import Store
 from pipeline.torch_runner import TorchRunner
 
@@ -42,8 +42,8 @@ def export(model: ModelRecord, data: DataConfig, seed: int, config: ExportConfig
     with torch.random.fork_rng(devices=[]), store.writing(".onnx") as (path, file):
         content = _to_onnx(network, example_input(model.architecture, EXAMPLE_BATCH), config.opset, loaded.preprocessing)
         path.write_bytes(content)
-        runner = open_file(path, "onnxruntime", INPUT, OUTPUT)
-        parity = compare(TorchRunner(network, "cpu"), runner, loaded, config, "export")
+        with running(path, "onnxruntime", INPUT, OUTPUT, config.limits("export"), "the exported file") as runner:
+            parity = compare(TorchRunner(network, "cpu"), runner, loaded, config, "export")
         _check_parity(parity, config)
     return OnnxRecord(
         parents=(model.digest,),

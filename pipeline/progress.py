@@ -4,11 +4,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 Observer = Callable[[str, float], None]  # gets the description, and the share of the stage's work that is done
@@ -44,6 +45,15 @@ def progress(items: Iterable[T], description: str, total: int, loop: int = 1, lo
         if time.monotonic() - last > LINE_EVERY_SECONDS:
             last = time.monotonic()
             log.info("%s: %d%s of %d", description, done, " instead" * (done > total), total)
+
+
+@contextmanager
+def counting(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere; yields a function (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _observed(items: Iterable[T], description: str, total: int, loop: int, loops: int) -> Iterator[T]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from fair_pruner.errors import first_line
 from pipeline.config import DataConfig, ExportConfig, QuantizeConfig
@@ -14,7 +15,8 @@ from pipeline.onnx_content import onnx_content
 from pipeline.parity import compare
 from pipeline.progress import progress
 from pipeline.records import CalibrationSet, timed
-from pipeline.runners import Images, open_file
+from pipeline.runner_process import running
+from pipeline.runners import Images
 from pipeline.store import Store
 
 BATCH_SIZE = 16
@@ -52,13 +54,14 @@ def quantize(
         raise
     except Exception as error:  # the libraries' errors have no base of their own
         raise _failure(f"the model cannot be converted to {precision}", error) from error
-    reference = open_file(source, "onnxruntime", onnx.input_name, onnx.output_name)
-    with store.writing(".onnx") as (path, file):
+    with store.writing(".onnx") as (path, file), ExitStack() as opened:
         path.write_bytes(onnx_content(proto, onnx.preprocessing))
+        limits = export.limits("quantize")
+        reference = opened.enter_context(running(source, "onnxruntime", onnx.input_name, onnx.output_name, limits))
         try:
-            follower = open_file(path, "onnxruntime", onnx.input_name, onnx.output_name)
+            follower = opened.enter_context(running(path, "onnxruntime", onnx.input_name, onnx.output_name, limits))
         except InputError as error:
-            raise _failure(f"ONNX Runtime does not load the model in {precision}", error.__cause__ or error) from error
+            raise StageError(f"ONNX Runtime does not load the model in {precision}: {error}; or {LEAVE_OUT}") from error
         parity = compare(reference, follower, loaded, export, f"quantize {precision}")
         if not math.isfinite(parity.max_abs_diff):
             raise StageError(f"the model in {precision} gives logits that are not finite; {LEAVE_OUT}")

@@ -1,11 +1,13 @@
 """The sections of a configuration, one frozen section a stage; more in training_, pruning_ and device_sections."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline import form
+from pipeline.memory import what_to_lower
+from pipeline.watched_process import Limits
 
 Fraction = Annotated[float, Field(ge=0.01, le=0.5)]
 BatchSize = Annotated[int, Field(ge=1, le=4096)]
@@ -16,6 +18,26 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=form.title, json_schema_extra=form.complete)
+
+
+class LimitedSection(Section):
+    """A section of a stage that calls native libraries in processes of their own, which are killed if they take too much."""
+
+    UNHASHED: ClassVar[frozenset[str]] = frozenset({"max_seconds", "max_memory_mb"})
+
+    max_seconds: float = Field(
+        600.0, ge=1, le=10**6, description="A call into a native library that takes longer is ended: its process is killed."
+    )
+    max_memory_mb: int | None = Field(
+        None, ge=16, le=10**8, description="So is one whose process takes more memory than this; default: as much as there is."
+    )
+
+    def limits(self, stage: str) -> Limits:
+        """What a process of a stage may take; `stage` also tells what to lower if it takes more."""
+        return Limits(self.max_seconds, self.max_memory_mb, self._name(), what_to_lower(stage))
+
+    def _name(self) -> str:
+        return type(self).__name__.removesuffix("Config").lower()
 
 
 class DataConfig(Section):
@@ -110,13 +132,13 @@ class RecalibrateConfig(Section):
     batch_size: BatchSize = Field(128, description="Images a step.")
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(LimitedSection):
     """Accuracy measurements."""
 
     batch_size: BatchSize = Field(256, description="Images a step.")
 
 
-class ExportConfig(Section):
+class ExportConfig(LimitedSection):
     """The ONNX file and how closely it must follow the torch model."""
 
     opset: int = Field(20, ge=18, le=25, description="ONNX operator set.")

@@ -4,7 +4,6 @@ TensorRT asks the GPU that will run the engine, TensorRT-RTX compiles for all RT
 """
 
 import importlib
-import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
@@ -98,8 +97,8 @@ def without_noise(message: str) -> str:
     return " ".join(" ".join(lines).split()).removesuffix(".")
 
 
-def progress_monitor(library: TensorRT, cancelled: threading.Event, advance: Callable[[int, int], None]) -> Any:
-    """A monitor for the library: `advance(done, total)` counts the outermost phase, setting `cancelled` ends the build.
+def progress_monitor(library: TensorRT, advance: Callable[[int, int], None]) -> Any:
+    """A monitor for the library: `advance(done, total)` counts the outermost phase.
 
     The library calls it from threads of its own, so `advance` must be safe there. Keep the monitor until the build is
     over.
@@ -115,10 +114,10 @@ def progress_monitor(library: TensorRT, cancelled: threading.Event, advance: Cal
         def step_complete(self, name: str, step: int) -> bool:
             if name in outermost:
                 advance(step + 1, outermost[name])
-            return not cancelled.is_set()
+            return True
 
         def phase_finish(self, name: str) -> None:
-            if name in outermost and not cancelled.is_set():  # the last step is not reported as one
+            if name in outermost:  # the last step is not reported as one
                 advance(outermost[name], outermost[name])
 
     return Monitor()

@@ -163,7 +163,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine_builder, "compile_engine", interrupted)
+    monkeypatch.setattr(engine_builder, "build", interrupted)
     model = classifier(tmp_path / "m.onnx")
     result = build(model)
     assert (result.exit_code, result.stderr) == (130, "fair-pruner: interrupted; no engine was written\n")

@@ -18,6 +18,7 @@ from pipeline.latency_round import Round
 from pipeline.pinning import choose_cores
 from pipeline.runners import Timings
 from pipeline.store import Store
+from pipeline.watched_process import Limits
 
 SHORT = BenchmarkConfig(batch_sizes=(1, 2), rounds=5, min_runs=50, min_seconds=0.05, warmup_seconds=0.01)
 
@@ -64,7 +65,8 @@ def fake_rounds(monkeypatch: pytest.MonkeyPatch, ms: float, pilot_ms: float | No
     """Rounds in which every run takes `ms`, in the pilot `pilot_ms`; returns what is asked of them."""
     asked: Asked = []
 
-    def run_round(round_: Round, names: list[str]) -> list[TurnTimings]:
+    def run_round(round_: Round, names: list[str], limits: Limits) -> list[TurnTimings]:
+        assert limits.section == "benchmark"
         asked.append((round_, names))
         each = (pilot_ms or ms) if len(asked) == 1 else ms
         return [tuple(Timings(np.full(runs, each), None) for runs in turn.runs) for turn in round_.turns]

@@ -119,7 +119,7 @@ def test_tensorrt_keeps_a_timing_cache_of_its_version_and_gpu_beside_the_engines
         return compile_engine.Built(b"engine", "", 1.0, 1)
 
     monkeypatch.setattr(engine_builder, "load_tensorrt", lambda _: full)
-    monkeypatch.setattr(engine_builder, "compile_engine", compiled)
+    monkeypatch.setattr(engine_builder, "build", compiled)
     record = build_engine(onnx_record, EngineConfig(timing_cache=wanted, targets=("SM86",)), store)
     assert asked == [store.root / name if name else None]
     assert record.targets == ()  # TensorRT builds for its GPU

@@ -1,6 +1,4 @@
 import re
-import signal
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,42 +127,9 @@ def test_a_profile_that_does_not_fit_the_file_is_refused_in_the_librarys_words(t
     assert compile_engine(rtx, fixed, own, None).engine
 
 
-def test_ctrl_c_ends_the_build(source: OnnxSource, rtx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGINT comes in the middle of a real build; the library stops early, and KeyboardInterrupt arrives here."""
-    steps: list[int] = []
-    heard: list[bool] = []
-    make = module.progress_monitor
-
-    def slow(library: Any, cancelled: threading.Event, advance: Any) -> Any:
-        def counting(done: int, total: int) -> None:
-            if not steps:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                heard.append(cancelled.wait(60))  # the main thread has heard of it
-            steps.append(done)
-            advance(done, total)
-
-        return make(library, cancelled, counting)
-
-    monkeypatch.setattr(module, "progress_monitor", slow)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            compile_engine(rtx, source, CONFIG, None)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert heard == [True]
-    assert steps[-1] < 6
-
-
-def test_progress_is_counted_on_the_outermost_phase(source: OnnxSource, rtx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_counted_on_the_outermost_phase(source: OnnxSource, rtx: Any) -> None:
     seen: list[tuple[int, int]] = []
-    make = module.progress_monitor
-    monkeypatch.setattr(
-        module,
-        "progress_monitor",
-        lambda library, cancelled, _: make(library, cancelled, lambda *at: seen.append(at)),
-    )
-    compile_engine(rtx, source, CONFIG, None)
+    compile_engine(rtx, source, CONFIG, None, lambda *at: seen.append(at))
     done, totals = zip(*seen, strict=True)
     assert list(done) == sorted(done)
     assert set(totals) == {done[-1]}

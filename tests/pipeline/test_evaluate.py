@@ -3,6 +3,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def fake_runner(monkeypatch: pytest.MonkeyPatch, run: Callable[[Images], Logits]
             return run(images)
 
     monkeypatch.setattr(stage, "open_runner", lambda *_: Fake())
+    monkeypatch.setattr(stage, "running", lambda *_: nullcontext(Fake()))
 
 
 def fix_logits(monkeypatch: pytest.MonkeyPatch, value: float, classes: int = 10) -> None:

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from pipeline.export import export
 from pipeline.exported import OnnxRecord
 from pipeline.models import load_model
 from pipeline.records import ModelRecord, Preprocessing
-from pipeline.runners import Images, Logits, open_file, open_runner
+from pipeline.runner_process import running
+from pipeline.runners import Images, Logits, open_runner
 from pipeline.store import Store
 
 DATA, SEED, ROOT = DataConfig(), 3, Path(pipeline.__file__).parents[1]
@@ -134,11 +136,12 @@ def test_a_difference_beyond_the_limit_is_refused_and_no_file_stays(dense_record
 def test_other_logits_are_refused(
     factor: float, message: str, dense_record: ModelRecord, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def altered(*arguments: Any) -> Callable[[Images], Logits]:
-        runner = open_file(*arguments)
-        return lambda images: runner(images) * np.float32(factor)
+    @contextmanager
+    def altered(*arguments: Any) -> Iterator[Callable[[Images], Logits]]:
+        with running(*arguments) as runner:
+            yield lambda images: runner(images) * np.float32(factor)
 
-    monkeypatch.setattr(stage, "open_file", altered)
+    monkeypatch.setattr(stage, "running", altered)
     with pytest.raises(StageError, match=message):
         export(dense_record, DATA, SEED, ExportConfig(max_relative_diff=1), store)
 

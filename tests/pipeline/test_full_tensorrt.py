@@ -1,8 +1,5 @@
 """What of a build with TensorRT can be tested without its GPU: how it is called, by a stand-in for the library."""
 
-import signal
-import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,24 +145,3 @@ def test_a_build_that_fails_leaves_the_timing_cache_alone(source: OnnxSource, tm
     with pytest.raises(EngineError):
         compile_engine(FullTensorRT(None), source, CONFIG, file)
     assert file.read_bytes() == b"earlier"
-
-
-def test_ctrl_c_while_the_file_is_read_is_not_lost(source: OnnxSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library swallows an interrupt that comes while it calls back, so none may come where it works."""
-    library, done = FullTensorRT(), []
-
-    def parse(path: str) -> bool:
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.1)
-        done.append("read")
-        return True
-
-    monkeypatch.setattr(library, "OnnxParser", lambda *_: SimpleNamespace(parse_from_file=parse))
-    monkeypatch.setattr(library, "build_serialized_network", lambda *_: done.append("built"))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            compile_engine(library, source, CONFIG, None)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert done == ["read"]

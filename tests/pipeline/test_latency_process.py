@@ -1,3 +1,5 @@
+import io
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
+from pipeline.config import BenchmarkConfig
 from pipeline.errors import InputError, StageError
 from pipeline.exported import OnnxRecord
+from pipeline.frames import write_frame
 from pipeline.latency_process import run_round
 from pipeline.latency_round import Round, Turn
 from pipeline.store import Store
@@ -42,8 +46,8 @@ def test_a_round_tells_the_times_of_every_turn(turn: Turn) -> None:
 
 def test_a_round_passes_through_json_unchanged(turn: Turn) -> None:
     asked = Round((turn, turn), threads=2, cores=(0, 1), warmup_seconds=0.5)
-    back = Round.from_json(asked.to_json())
-    assert back.to_json() == asked.to_json()
+    back = Round.from_values(json.loads(json.dumps(asked.to_values())))
+    assert json.dumps(back.to_values()) == json.dumps(asked.to_values())
     assert back.turns[1].path == turn.path
     assert Path(back.turns[0].path).is_file()
 
@@ -71,9 +75,20 @@ def test_a_process_that_dies_is_explained_with_the_file_it_ran(
     code: str, message: str, turn: Turn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_own_onnxruntime(tmp_path, CODE.format(code), monkeypatch)
-    with pytest.raises(StageError, match=f"the process that measured dense fp32 {message}") as caught:
+    with pytest.raises(StageError, match=f"the process that was measuring dense fp32 {message}") as caught:
         run_round(Round((turn, turn), 1, (), 0.0), ["dense fp32", "cut fp32"])
     assert "\n" not in str(caught.value)
+
+
+@on_posix
+def test_a_round_that_hangs_is_ended(turn: Turn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_own_onnxruntime(tmp_path, CODE.format("import ctypes\nctypes.CDLL(None).pause()"), monkeypatch)
+    limits = BenchmarkConfig(max_seconds=1).limits("benchmark")
+    message = (
+        r"^measuring dense fp32 took more than 1 s and was ended; raise benchmark.max_seconds, or lower benchmark.batch_sizes$"
+    )
+    with pytest.raises(StageError, match=message):
+        run_round(Round((turn, turn), 1, (), 0.0), ["dense fp32", "cut fp32"], limits)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system holds no process to cores")
@@ -123,9 +138,10 @@ def wait_for(found: Callable[[], list[psutil.Process] | bool], seconds: float = 
 
 
 def test_the_process_imports_no_more_than_it_needs() -> None:
-    asked = Round((), 1, (), 0.0).to_json()
+    asked = io.BytesIO()
+    write_frame(asked, Round((), 1, (), 0.0).to_values())
     command = [sys.executable, "-X", "importtime", "-m", "pipeline.latency_round"]
-    result = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, input=asked.getvalue().decode(), capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}
     assert "numpy" in loaded
     assert not loaded & {"torch", "pydantic", "onnx", "onnxruntime", "openvino", "yaml", "rich", "psutil", "fair_pruner"}

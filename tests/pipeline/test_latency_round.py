@@ -1,6 +1,4 @@
 import gc
-import io
-import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,30 +35,28 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, bool]]:
     return log
 
 
-def said(asked: Round) -> list[dict[str, object]]:
-    output = io.StringIO()
-    measure(asked, output)
-    return [json.loads(line) for line in output.getvalue().splitlines()]
+def measured(asked: Round) -> list[dict[str, object]]:
+    return measure(asked, lambda _: None)
 
 
 def test_turns_come_in_their_order_each_through_all_batch_sizes(log: list[tuple[str, int, int, bool]]) -> None:
-    lines = said(Round((TURN, TURN._replace(path="b.onnx")), 1, (), 0.0))
+    said: list[dict[str, object]] = []
+    first, second = measure(Round((TURN, TURN._replace(path="b.onnx")), 1, (), 0.0), said.append)
     before = [("a", 1, 1)] * 3  # a short turn of the first file, which is not told
     turn = [("a", 1, 1), ("a", 1, 1), ("a", 1, 3), ("a", 4, 1), ("a", 4, 1), ("a", 4, 2)]
     assert [entry[:3] for entry in log] == before + turn + [("b", *rest) for _, *rest in turn]
-    assert lines[::2] == [{"started": 0}, {"started": 1}]
-    assert [line["finished"] for line in lines[1::2]] == [0, 1]
-    assert lines[1]["wall_ms"] == [[1.0] * 3, [1.0] * 2]
-    assert lines[1]["cpu_ms"] == [[0.5] * 3, [0.5] * 2]
+    assert said == [{"started": 0}, {"started": 1}]
+    assert first == second == {"wall_ms": [[1.0] * 3, [1.0] * 2], "cpu_ms": [[0.5] * 3, [0.5] * 2]}
 
 
 def test_a_gpu_tells_no_cpu_time(log: list[tuple[str, int, int, bool]]) -> None:
-    assert said(Round((TURN._replace(path="gpu.engine"),), 1, (), 0.0))[1]["cpu_ms"] == [None, None]
+    (turn,) = measured(Round((TURN._replace(path="gpu.engine"),), 1, (), 0.0))
+    assert turn["cpu_ms"] == [None, None]
 
 
 def test_no_garbage_is_collected_meanwhile(log: list[tuple[str, int, int, bool]]) -> None:
     assert gc.isenabled()
-    said(Round((TURN,), 1, (), 0.0))
+    measured(Round((TURN,), 1, (), 0.0))
     assert not any(enabled for *_, enabled in log)
     assert gc.isenabled()
 
@@ -69,7 +65,7 @@ def test_all_batch_sizes_share_the_warm_up(log: list[tuple[str, int, int, bool]]
     """A clock that goes on by 10 ms whenever it is looked at."""
     now = iter(np.arange(0, 100, 0.01))
     monkeypatch.setattr(stage.time, "perf_counter", lambda: next(now))
-    said(Round((TURN,), 1, (), 0.4))
+    measured(Round((TURN,), 1, (), 0.4))
     runs = [batch for _, batch, count, _ in log[3:] if count == 1]  # behind the short turn
     assert 18 <= runs.count(1) <= 22
     assert 18 <= runs.count(4) <= 22
@@ -84,7 +80,7 @@ def test_all_files_get_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
             return super().time(images, runs)
 
     monkeypatch.setattr(stage, "open_file", lambda *_: Keeper("a", []))
-    said(Round((TURN, TURN), 1, (), 0.0))
+    measured(Round((TURN, TURN), 1, (), 0.0))
     ones = [images for images in seen if len(images) == 1]
     assert all(np.array_equal(first, second) for first, second in pairwise(ones))
     assert {(images.dtype, images.shape) for images in ones} == {(np.dtype(np.float32), (1, 1, 8, 8))}

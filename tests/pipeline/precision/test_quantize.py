@@ -237,5 +237,5 @@ def test_a_file_that_onnx_runtime_does_not_load_is_refused(
         return proto
 
     monkeypatch.setattr(stage, "to_int8", foreign)
-    with pytest.raises(StageError, match=r"ONNX Runtime does not load the model in int8-trt: .*; leave that precision out"):
+    with pytest.raises(StageError, match=r"ONNX Runtime does not load the model in int8-trt: .*; or leave that precision out"):
         convert(onnx_record, "int8-trt", calibration, store)
