@@ -1,9 +1,10 @@
 """The command `runs`: what lies in an output folder, and what each run came to."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.ending import one_sentence
 
 if TYPE_CHECKING:
     from pipeline.finished_runs import FinishedRun
@@ -12,13 +13,15 @@ WIDTH = 140
 
 
 def runs(
-    output: Annotated[Path, typer.Option(help="Folder that runs are written in.")] = Path("runs"),
+    output: Annotated[str, typer.Option(help="Folder that runs are written in.")] = "runs",
 ) -> None:
     """List the finished runs: when, how many candidates, what is recommended, how fast and how accurate it is."""
     from flows.terminal import plain, terminal
     from pipeline.finished_runs import BrokenRun, finished_runs
+    from pipeline.output import local_folder
 
-    found = finished_runs(output)
+    with one_sentence():
+        found = finished_runs(local_folder(output))
     if not found:
         typer.echo(f"no finished run in {output}; fair-pruner run makes one, or name another folder with --output")
         return

@@ -1,7 +1,6 @@
 """The command `up`: everything that one machine needs to start runs from a browser and to compare them there."""
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ from flows.ending import one_sentence
 from flows.environment import prepare_environment
 from flows.logins import check_logins
 from flows.server_folder import choose_ports, locked, remember
+from pipeline.output import local_folder
 from pipeline.whole_files import make_folder
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PREFECT_PORT, MLFLOW_PORT = "--prefect-port", "--mlflow-port"
 
 
 def up(
-    output: Annotated[Path, typer.Option(help="Folder for everything: runs, databases, logs.")] = Path("runs"),
+    output: Annotated[str, typer.Option(help="Folder for everything: runs, databases, logs.")] = "runs",
     host: Annotated[
         str, typer.Option(help="Address to listen at; other machines reach any but 127.0.0.1, and need a login.")
     ] = "127.0.0.1",
@@ -38,14 +38,15 @@ def up(
     with one_sentence("nothing runs any more"):
         check_logins(host)
         prepare_environment()
-        folder = output.resolve() / "server"
+        everything = local_folder(output).resolve()
+        folder = everything / "server"
         with locked(folder) as lock, ExitStack() as making:
             ports = choose_ports(folder, host, {PREFECT_PORT: prefect_port, MLFLOW_PORT: mlflow_port})
             from flows.servers import Servers
             from flows.services import supervise
             from pipeline.mlflow_runs import first_use
 
-            servers = Servers(output.resolve(), host, ports[PREFECT_PORT], ports[MLFLOW_PORT], limit)
+            servers = Servers(everything, host, ports[PREFECT_PORT], ports[MLFLOW_PORT], limit)
             make_folder(folder / "logs")
             remember(folder, servers.prefect_url, ports)
 

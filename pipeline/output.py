@@ -35,6 +35,13 @@ def place(text: str | Path) -> Path | str:
     return url
 
 
+def local_folder(text: str) -> Path:
+    """A folder. Raises InputError if it is the URL of something."""
+    if "://" in text:
+        raise InputError(f"{text} is a URL, and what this command needs lies in a folder of this machine; give that")
+    return Path(text)
+
+
 Place = Annotated[Path | str, PlainValidator(place), PlainSerializer(str), WithJsonSchema({"type": "string"})]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.finished_runs import files_of
 from pipeline.output import folder_of, place, shared_at
 from pipeline.progress import log
@@ -24,11 +24,14 @@ def publish(folder: Path) -> None:
         return
     remote, name = found
     here = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
-    there = remote.names(name)
-    for file in (*LAST, *sorted({*there}.difference(here, LAST))):
-        remote.remove(f"{name}/{file}")
-    for file in (*sorted({*here}.difference(LAST)), *(file for file in LAST if file in here)):
-        remote.send(folder / file, f"{name}/{file}")
+    try:
+        there = remote.names(name)
+        for file in (*LAST, *sorted({*there}.difference(here, LAST))):
+            remote.remove(f"{name}/{file}")
+        for file in (*sorted({*here}.difference(LAST)), *(file for file in LAST if file in here)):
+            remote.send(folder / file, f"{name}/{file}")
+    except StageError as error:
+        raise StageError(f"{error}. The run is complete in {folder}") from error
     log.info("the run's folder is at %s/%s", remote.url, name)
 
 

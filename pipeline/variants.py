@@ -58,6 +58,8 @@ def _files(candidate: Candidate, runtime: Runtime) -> Iterator[Contestant]:
 
 def _model(candidate: Candidate, store: Store) -> Contestant:
     model, onnx = candidate.model, candidate.onnx
+    for file in model.files():
+        store.path(file)  # the process that measures looks for it in the folder alone
     return Contestant(
         name=candidate.name,
         runtime="torch",

@@ -85,6 +85,12 @@ def test_a_run_that_is_not_there_is_one_sentence(url: str, another_machine: None
         assert invoke(command, f"{url}/other") == (2, said)
 
 
+def test_commands_that_need_a_folder_say_so() -> None:
+    for command in ("runs", "up"):
+        said = "fair-pruner: s3://a is a URL, and what this command needs lies in a folder of this machine; give that\n"
+        assert invoke(command, "--output", "s3://a") == (2, said)
+
+
 def test_a_bucket_that_is_not_there_is_told_before_anything_is_trained(url: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("name: a\noutput: s3://nobodys/prefix\n")

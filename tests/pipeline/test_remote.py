@@ -2,11 +2,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.errors import InputError, StageError
-from pipeline.remote import Remote
+from pipeline.remote import WAITS, Remote
 
 from ..buckets import bucket
 
@@ -68,14 +69,26 @@ def test_a_place_that_cannot_be_used_is_one_sentence(s3: str, url: str, message:
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_is_away_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_is_waited_for_and_then_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    waited = list[float]()
+    monkeypatch.setattr("pipeline.remote.time", SimpleNamespace(sleep=waited.append))
     (tmp_path / "a").write_bytes(b"content")
     with bucket(tmp_path) as url:
         remote = Remote(url)
         remote.check()
     with pytest.raises(StageError, match=f"^{url} did not take a: Could not connect to the endpoint URL"):
         remote.send(tmp_path / "a", "a")
+    assert waited == [*WAITS]
+
+
+def test_a_server_that_comes_back_gets_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    in_the_way = tmp_path / "folder"
+    in_the_way.write_bytes(b"")
+    monkeypatch.setattr("pipeline.remote.time", SimpleNamespace(sleep=lambda _: in_the_way.unlink()))
+    Remote(tmp_path.as_uri()).send(tmp_path / "a", "folder/b")
+    assert (tmp_path / "folder" / "b").read_bytes() == b"content"
 
 
 def test_s3_without_its_package_says_what_to_install() -> None:
