@@ -3,7 +3,7 @@
 # tests of flows run beside all others, which takes two cores little more than half the time.
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=$(bash "$checkout/deploy/install.sh" cpu,rtx,openvino,s3,server,dev,bench)
+venv=$(bash "$checkout/deploy/install.sh" cpu,rtx,openvino,s3,server,dask,dev,bench)
 cd "$checkout"
 export PATH="$venv/bin:$PATH"
 ruff check .

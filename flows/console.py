@@ -3,6 +3,7 @@
 import logging
 import warnings
 
+from httpx import TransportError
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from pipeline.measurements import Candidate, RunReport
 from pipeline.records import ModelRecord, PlanRecord
 from pipeline.search_text import search_sentence
 
+EXPLAINED = PipelineError | FairPrunerError | TransportError  # the last: a server that is away
 STATE_STYLE = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
@@ -26,7 +28,7 @@ class _NoTraceback(logging.Filter):
     """Leaves the traceback out of log records about errors that explain themselves."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], PipelineError | FairPrunerError):
+        if record.exc_info and isinstance(record.exc_info[1], EXPLAINED):
             record.exc_info = None
         return True
 

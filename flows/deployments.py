@@ -23,9 +23,10 @@ from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
+from flows.branch_run import branch_flow
 from flows.limits import benchmark_limit_name
 from flows.rebuild_engine import rebuild_engine
-from flows.servers import POOL
+from flows.servers import BRANCH_POOL, POOL
 from flows.sweep import sweep
 from pipeline.config import RunConfig
 
@@ -49,6 +50,7 @@ class Deployment:
     flow: Flow[..., Any]
     parameters: dict[str, Any]
     cron: str | None = None
+    pool: str = POOL
 
     @property
     def entrypoint(self) -> str:
@@ -62,6 +64,7 @@ def deployments(output: Path) -> tuple[Deployment, ...]:
         Deployment("sweep", sweep, {"config": _settings(output, "digits")}),
         Deployment("nightly-sweep", sweep, {"config": _settings(output, "nightly")}, cron="0 3 * * *"),
         Deployment("rebuild-engine", rebuild_engine, {"run": str(output / "digits")}),
+        Deployment("branch", branch_flow, {}, pool=BRANCH_POOL),
     )
 
 
@@ -70,26 +73,27 @@ def _settings(output: Path, name: str) -> dict[str, Any]:
 
 
 def apply(client: SyncPrefectClient, output: Path, working_dir: Path, limit: int) -> None:
-    """Make or renew pool, limit and deployments. Values and schedules that somebody has changed in them stay.
+    """Make or renew pools, limit and deployments. Values and schedules that somebody has changed in them stay.
 
     Args:
-        client: Of a server whose work pool POOL has no worker at the moment: runs that it holds for running are set to crashed.
+        client: Of a server whose work pools have no worker at the moment: runs that it holds for running are set to crashed.
         output: Folder that the runs write to.
         working_dir: Folder that relative paths of a run start from.
-        limit: Runs of the pool at a time; others wait.
+        limit: Runs of POOL at a time; others wait. Branches are limited by the workers that there are for them.
     """
-    _apply_pool(client, working_dir, limit)
+    _apply_pool(client, POOL, working_dir, limit)
+    _apply_pool(client, BRANCH_POOL, working_dir, None)
     client.upsert_global_concurrency_limit_by_name(benchmark_limit_name(), 1)
     for deployment in deployments(output):
         _apply_deployment(client, deployment)
     lost = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=IN_A_PROCESS)))
-    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
+    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL, BRANCH_POOL]))
     crashed = Crashed(message="Its process ended with the worker. A new run of the same settings goes on from there.")
     for run in client.read_flow_runs(flow_run_filter=lost, work_pool_filter=pool):
         client.set_flow_run_state(run.id, crashed, force=True)
 
 
-def _apply_pool(client: SyncPrefectClient, working_dir: Path, limit: int) -> None:
+def _apply_pool(client: SyncPrefectClient, name: str, working_dir: Path, limit: int | None) -> None:
     template = ProcessWorker.get_default_base_job_template()
     fixed = {  # not for a form to change
         "working_dir": str(working_dir),  # without one, each run works in a folder that is deleted behind it
@@ -98,21 +102,21 @@ def _apply_pool(client: SyncPrefectClient, working_dir: Path, limit: int) -> Non
     }
     template["job_configuration"] |= fixed
     del template["job_configuration"]["env"]  # a run has the worker's environment, which says what is allowed
-    for name in (*fixed, "env"):
-        del template["variables"]["properties"][name]
+    for variable in (*fixed, "env"):
+        del template["variables"]["properties"][variable]
     try:
-        client.read_work_pool(POOL)
+        client.read_work_pool(name)
     except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template, concurrency_limit=limit))
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit))
     else:
-        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template, concurrency_limit=limit))
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template, concurrency_limit=limit))
 
 
 def _apply_deployment(client: SyncPrefectClient, deployment: Deployment) -> None:
     form: dict[str, Any] = {
         "entrypoint": deployment.entrypoint,
         "description": deployment.flow.description,
-        "work_pool_name": POOL,
+        "work_pool_name": deployment.pool,
         "parameter_openapi_schema": parameter_schema(deployment.flow).model_dump(exclude_unset=True),
         "pull_steps": [],
     }

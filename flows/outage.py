@@ -63,7 +63,7 @@ def outliving(body: Callable[P, R]) -> Callable[P, R]:
 def outlive_server(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a flow whose body is `outliving`, and end as the body does, whether or not the server can be told.
 
-    If the server is away before the body begins, or the body ends for want of it, the flow runs with a server of its own.
+    If the server is away before the body begins, the flow runs with a server of its own.
     """
     ended: Future[R] = Future()
     token = _ended.set(ended)

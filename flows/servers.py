@@ -1,4 +1,4 @@
-"""The three children of `fair-pruner up`: a Prefect server, an MLflow server, and a worker that runs what is started there."""
+"""The children of `fair-pruner up`: a Prefect server, an MLflow server, and workers that run what is started there."""
 
 import base64
 import json
@@ -14,6 +14,7 @@ from flows.logins import LOOPBACK, PREFECT, ask_login
 from flows.services import Service
 
 POOL = "fair-pruner"
+BRANCH_POOL = "fair-pruner-branches"  # of its own: a sweep that waits for its branches holds a place in the other one
 ANSWER_SECONDS = 2.0
 PREFECT_SETTINGS = {
     "PREFECT_SERVER_UI_API_URL": "/api",  # by default the page looks for the API at port 4200
@@ -27,13 +28,14 @@ NOT_INHERITED = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_KEY") 
 
 @dataclass(frozen=True)
 class Servers:
-    """Where they listen, the absolute folder of all data, and how many runs go on at a time."""
+    """Where they listen, the absolute folder of all data, how many runs go on at a time, and how many workers for branches."""
 
     output: Path
     host: str
     prefect_port: int
     mlflow_port: int
     limit: int
+    workers: int = 0
 
     @property
     def folder(self) -> Path:
@@ -56,7 +58,7 @@ class Servers:
         return f"sqlite:///{self.output / 'mlflow.db'}"
 
     def services(self) -> tuple[Service, ...]:
-        """The children in the order to start them in. The worker comes last, so that it ends first and can still report."""
+        """The children in the order to start them in. Workers come last, so that they end first and can still report."""
         python, environment, began = (sys.executable, "-m"), self._environment(), datetime.now(UTC)
         prefect = (*python, "prefect", "server", "start", "--host", self.host, "--port", str(self.prefect_port))
         mlflow = (
@@ -74,7 +76,15 @@ class Servers:
         return (
             service("Prefect", prefect, lambda: _get(f"{self.prefect_url}/api/health") is not None),
             service("MLflow", mlflow, lambda: _get(f"{self.mlflow_url}/health") is not None),
-            service("worker", worker, lambda: self._worker_polls(began)),
+            service("worker", worker, lambda: self._workers_poll(POOL, began) >= 1),
+            *(
+                service(
+                    f"branch-worker-{number}",
+                    (*python, "flows.branch_worker", str(number), began.isoformat()),
+                    lambda: self._workers_poll(BRANCH_POOL, began) >= self.workers,
+                )
+                for number in range(1, self.workers + 1)
+            ),
         )
 
     def _environment(self) -> dict[str, str]:
@@ -95,9 +105,9 @@ class Servers:
             "PYTHONSAFEPATH": "1",  # the installed package, whatever lies in the current folder
         }
 
-    def _worker_polls(self, since: datetime) -> bool:
-        answer = _get(f"{self.prefect_url}/api/work_pools/{POOL}/workers/filter", b"{}") or b"[]"
-        return any(datetime.fromisoformat(worker["last_heartbeat_time"]) > since for worker in json.loads(answer))
+    def _workers_poll(self, pool: str, since: datetime) -> int:
+        answer = _get(f"{self.prefect_url}/api/work_pools/{pool}/workers/filter", b"{}") or b"[]"
+        return sum(datetime.fromisoformat(worker["last_heartbeat_time"]) > since for worker in json.loads(answer))
 
 
 def _get(url: str, content: bytes | None = None) -> bytes | None:

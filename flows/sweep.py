@@ -15,6 +15,7 @@ from flows.environment import prepare_environment
 from flows.outage import outliving
 from flows.run_logs import run_logs
 from flows.search import search
+from flows.spread import check_spread, spread
 from flows.tasks import (
     FlowRunner,
     benchmark_task,
@@ -56,11 +57,13 @@ def sweep(config: RunConfig) -> RunReport:
     prepare_environment()  # a worker has not been through the command line
     began_ms = now_ms()
     architecture = preflight(config)
+    check_spread(config)
     run = FlowRunner(config.output)
     start = prepare(run, config, architecture)
     model, calibration, costs = start.model, start.calibration, start.layer_costs
     candidates, found = [measured(run, config, "dense", model, calibration, made=(model,))], None
     if config.allocate.max_accuracy_drop is None:
+        spread(run, config, model, calibration, costs, start.plans)
         candidates += [branch(run, config, model, calibration, costs, plan) for plan in start.plans]
     else:
         held, found = search(run, config, model, calibration, costs, start.plans)

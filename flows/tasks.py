@@ -208,5 +208,16 @@ class DirectRunner(FlowRunner):
         return record
 
 
+class NotFinishedError(Exception):
+    """What was asked for is not in the cache."""
+
+
+class CacheReader(DirectRunner):
+    """Returns what earlier runs have finished; raises NotFinishedError for the rest, and for what is never cached."""
+
+    def _ran(self, stage: Task[..., R], about: str, _arguments: dict[str, Any]) -> R:
+        raise NotFinishedError(f"{stage.name} · {about}")
+
+
 def _with_store(stage: Task[..., Any], arguments: dict[str, Any], store: Store) -> dict[str, Any]:
     return {**arguments, "store": store} if "store" in signature(stage.fn).parameters else arguments

@@ -29,6 +29,7 @@ def up(
     ] = 0,
     mlflow_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of MLflow; 0: likewise.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time; others wait for their turn.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Workers for the branches of runs with `branches: deployment`.")] = 0,
     _: AllowCode = False,
 ) -> None:
     """Start a Prefect server, an MLflow server and a worker on this machine, and keep them running until Ctrl-C.
@@ -46,7 +47,7 @@ def up(
             from flows.services import supervise
             from pipeline.mlflow_runs import first_use
 
-            servers = Servers(everything, host, ports[PREFECT_PORT], ports[MLFLOW_PORT], limit)
+            servers = Servers(everything, host, ports[PREFECT_PORT], ports[MLFLOW_PORT], limit, workers)
             make_folder(folder / "logs")
             remember(folder, servers.prefect_url, ports)
 

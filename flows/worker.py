@@ -6,8 +6,10 @@ It leaves nothing else in the worker's process: the flows, imported for their fo
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from socket import gethostname
+from typing import NoReturn
 
 from prefect.client.orchestration import get_client
 
@@ -19,15 +21,25 @@ SERVER_SECONDS = 150.0
 def main(output: str, limit: str) -> None:
     """Wait for the server, apply the deployments, and replace this process. Runs start in the current folder."""
     with get_client(sync_client=True) as client:
-        deadline = time.monotonic() + SERVER_SECONDS
-        while error := client.api_healthcheck():
-            if time.monotonic() > deadline:
-                sys.exit(f"{client.api_url} does not answer: {error}")
-            time.sleep(0.2)
+        wait(lambda: client.api_healthcheck() is None, f"{client.api_url} does not answer")
         from flows.deployments import apply  # seconds of work, which the servers need more while they start
 
         apply(client, Path(output), Path.cwd(), int(limit))
-    worker = ("-m", "prefect", "worker", "start", "--pool", POOL, "--name", gethostname(), "--type", "process")
+    become_worker(POOL, gethostname())
+
+
+def wait(until: Callable[[], bool], complaint: str) -> None:
+    """Return as soon as that is so; end the program with a complaint if it is not so within SERVER_SECONDS."""
+    deadline = time.monotonic() + SERVER_SECONDS
+    while not until():
+        if time.monotonic() > deadline:
+            sys.exit(f"{complaint} after {SERVER_SECONDS:.0f} s")
+        time.sleep(0.2)
+
+
+def become_worker(pool: str, name: str, *options: str) -> NoReturn:
+    """Replace this process by a worker for a pool."""
+    worker = ("-m", "prefect", "worker", "start", "--pool", pool, "--name", name, "--type", "process", *options)
     os.execv(sys.executable, (sys.executable, *worker))  # noqa: S606  # nosec B606  # fixed words, no shell
 
 

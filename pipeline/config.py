@@ -2,7 +2,7 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -57,6 +57,10 @@ class RunConfig(Section):
         default_factory=default_output,
         description="Folder for everything a run leaves behind, or the URL of a place that machines share: s3://bucket/prefix.",
         json_schema_extra={"default": DEFAULT},
+    )
+    branches: Literal["inline", "deployment", "dask"] = Field(
+        "inline",
+        description="What computes the branches of a sweep: the sweep itself, the workers of a Prefect pool, or a Dask cluster.",
     )
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)

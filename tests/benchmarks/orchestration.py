@@ -38,10 +38,10 @@ def stages_alone(config: RunConfig) -> None:
     module.sweep.fn.__wrapped__(config)  # without the lines of log, which belong to a run
 
 
-def start_servers(output: Path) -> tuple["subprocess.Popen[str]", str, float]:
+def start_servers(output: Path, workers: int = 0) -> tuple["subprocess.Popen[str]", str, float]:
     """The process of `fair-pruner up`, the address of Prefect, and seconds until both pages answered."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "flows", "up", "--output", str(output)]
+    command = [sys.executable, "-m", "flows", "up", "--output", str(output), "--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     address = ""

@@ -13,12 +13,17 @@ from prefect.workers.process import ProcessJobConfiguration
 
 from flows.deployments import apply, deployments
 from flows.limits import benchmark_limit_name
-from flows.servers import POOL
+from flows.servers import BRANCH_POOL, POOL
 from flows.sweep import sweep
 from pipeline.config import RunConfig, load_config
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-NAMES = ["sweep/sweep", "sweep/nightly-sweep", "rebuild_engine/rebuild-engine"]
+POOLS = {
+    "sweep/sweep": POOL,
+    "sweep/nightly-sweep": POOL,
+    "rebuild_engine/rebuild-engine": POOL,
+    "branch/branch": BRANCH_POOL,
+}
 
 
 @pytest.fixture
@@ -32,19 +37,21 @@ def output(tmp_path: Path, client: SyncPrefectClient) -> Iterator[Path]:
     """The folder that what is applied to the server writes to; the server then forgets it."""
     apply(client, tmp_path / "runs", tmp_path, limit=1)
     yield tmp_path / "runs"
-    for name in NAMES:
+    for name in POOLS:
         client.delete_deployment(client.read_deployment_by_name(name).id)
-    client.delete_work_pool(POOL)
+    for pool in (POOL, BRANCH_POOL):
+        client.delete_work_pool(pool)
 
 
 def test_every_deployment_imports_its_flow_and_starts_with_valid_settings(output: Path, client: SyncPrefectClient) -> None:
-    for name in NAMES:
+    for name, pool in POOLS.items():
         deployment = client.read_deployment_by_name(name)
         flow = load_flow_from_entrypoint(str(deployment.entrypoint), use_placeholder_flow=False)
         assert flow.name == name.split("/")[0]
         assert ":" not in str(deployment.entrypoint)  # that would be a file, looked for in a folder
-        assert flow.validate_parameters(deployment.parameters)
-        assert (deployment.work_pool_name, deployment.pull_steps) == (POOL, [])
+        if deployment.parameters:  # those of a branch come from its sweep
+            assert flow.validate_parameters(deployment.parameters)
+        assert (deployment.work_pool_name, deployment.pull_steps) == (pool, [])
         assert deployment.enforce_parameter_schema
 
 
@@ -123,7 +130,7 @@ def test_prefect_yaml_says_the_same(tmp_path: Path) -> None:
         return parameters | configs
 
     for one, other in zip(written["deployments"], deployments(tmp_path / "runs"), strict=True):
-        assert (one["name"], one["entrypoint"], one["work_pool"]["name"]) == (other.name, other.entrypoint, POOL)
+        assert (one["name"], one["entrypoint"], one["work_pool"]["name"]) == (other.name, other.entrypoint, other.pool)
         assert settings(one["parameters"]) == settings(other.parameters)
         schedules = [{"cron": other.cron, "timezone": "UTC", "active": False}] if other.cron else []
         assert one.get("schedules", []) == schedules

@@ -37,7 +37,7 @@ def alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_sections_stand_in_the_order_of_the_stages() -> None:
     assert list(SCHEMA["properties"]) == ["config"]
     fields = DEFINITIONS["RunConfig"]["properties"]
-    before = "name seed output data model train calibrate score layer_costs allocate recalibrate finetune"
+    before = "name seed output branches data model train calibrate score layer_costs allocate recalibrate finetune"
     assert [*fields] == f"{before} evaluate export quantize engine benchmark gate track".split()
     for model in DEFINITIONS.values():  # a database may sort the keys
         assert [field["position"] for field in model["properties"].values()] == [*range(len(model["properties"]))]

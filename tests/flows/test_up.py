@@ -93,11 +93,11 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_started_through_the_api_completes_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     output = tmp_path / "my runs"
-    with serving(output) as (served, client):
+    with serving(output, "--workers", "1") as (served, client):
         assert served.answers()
-        assert {d.name for d in client.read_deployments()} == {"sweep", "nightly-sweep", "rebuild-engine"}
+        assert {d.name for d in client.read_deployments()} == {"sweep", "nightly-sweep", "rebuild-engine", "branch"}
         assert "is served already, by process" in refused("--output", output)
-        state = start_sweep(client, output, track={"enabled": True})
+        state = start_sweep(client, output, track={"enabled": True}, branches="deployment")
         served.wait(lambda: state() == "Completed")
         report = RunReport.model_validate_json((output / "tiny" / "report.json").read_bytes())
         assert len(report.candidates) == 3

@@ -1,0 +1,184 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import spread as spreading
+from flows import spread_dask
+from flows.branch_run import branch_flow, branch_stages
+from flows.servers import BRANCH_POOL
+from flows.spread import check_spread, spread
+from flows.sweep import prepare
+from flows.tasks import DirectRunner
+from pipeline.config import RunConfig
+from pipeline.errors import InputError
+from pipeline.preflight import preflight
+from pipeline.records import FileRef
+
+from .conftest import tiny
+from .serving import PrefectServer
+from .test_resume import digests
+
+Work = dict[str, FileRef]
+
+
+def submitted(config: RunConfig) -> Work:
+    """What `spread` would have computed elsewhere."""
+    run = DirectRunner(config.output)
+    start = prepare(run, config, preflight(config))
+    work = Work()
+
+    def compute(settings: RunConfig, asked: Work) -> None:
+        assert settings.output == config.output.resolve()  # others may work in another folder
+        work.update(asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spreading, "compute_by_workers", compute)
+        spread(run, config, start.model, start.calibration, start.layer_costs, start.plans)
+    return work
+
+
+@pytest.mark.filterwarnings("ignore:Logger 'pipeline' attempted to send logs")  # of stages with no flow around them
+def test_what_no_earlier_run_has_finished_is_computed_elsewhere_and_then_is_finished(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "runs", branches="deployment")
+    work = submitted(config)
+    assert list(work) == ["tolerance 0.3", "tolerance 0.6"]
+    branch_stages(config, work["tolerance 0.3"])
+    assert list(submitted(config)) == ["tolerance 0.6"]
+    next((tmp_path / "runs" / "cache").glob("export-*")).unlink()
+    assert list(submitted(config)) == ["tolerance 0.3", "tolerance 0.6"]
+
+
+def test_a_search_and_a_run_that_is_not_spread_ask_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("check_workers", "check_dask"):
+        monkeypatch.setattr(spreading, name, pytest.fail)
+    config = tiny(tmp_path / "runs")
+    check_spread(config)
+    assert submitted(config) == {}
+    check_spread(tiny(tmp_path / "runs", branches="dask", allocate={"tolerances": [], "max_accuracy_drop": 0.01}))
+
+
+def test_data_that_others_would_look_for_elsewhere_is_refused(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "runs", branches="deployment", data={"name": "imagefolder", "root": "images"})
+    with pytest.raises(InputError, match=r"data.root is images, and whoever .* works in another folder; give the full path"):
+        check_spread(config)
+
+
+def test_dask_that_is_not_installed_or_not_there_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny(tmp_path / "runs", branches="dask")
+    dask = pytest.importorskip("dask")
+    monkeypatch.setattr(spread_dask, "ANSWER_SECONDS", 1.0)
+    nobody = dask.config.set({"scheduler-address": "tcp://127.0.0.1:9"})
+    with nobody, pytest.raises(InputError, match=r"finds no scheduler at tcp://127.0.0.1:9 \(DASK_SCHEDULER_ADDRESS\)"):
+        check_spread(config)
+    monkeypatch.setattr(spread_dask, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"not installed: pip install fair-pruner\[dask\]"):
+        check_spread(config)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    server = PrefectServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.send(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> dict[str, tuple[str, ...]]:
+    """The digests of an undisturbed run that computes its branches itself."""
+    folder = tmp_path_factory.mktemp("inline")
+    finished(started(folder, server, "inline"))
+    return digests(folder)
+
+
+def started(folder: Path, server: PrefectServer, branches: str, **environment: str) -> "subprocess.Popen[str]":
+    config = tiny(folder / "runs", finetune={"epochs": 40, "batch_size": 64}, branches=branches)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    command = [sys.executable, "-m", "flows", "run", str(folder / "config.yaml")]
+    return subprocess.Popen(
+        command, env=server.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finished(process: "subprocess.Popen[str]") -> str:
+    said, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.mark.slow
+def test_two_workers_finish_a_sweep_though_one_is_killed(
+    tmp_path: Path, server: PrefectServer, inline: dict[str, tuple[str, ...]]
+) -> None:
+    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=BRANCH_POOL, type="process"))  # runs in folders of their own
+        client.create_deployment(
+            client.create_flow_from_name(branch_flow.name),
+            "branch",
+            work_pool_name=BRANCH_POOL,
+            entrypoint="flows.branch_run.branch_flow",
+            pull_steps=[],
+        )
+        workers = [worker(tmp_path / name, server) for name in ("one", "other")]
+        try:
+            sweep = started(tmp_path, server, "deployment")
+            victim = computing(workers, tmp_path)
+            victim.send_signal(signal.SIGKILL)  # its worker tells the server that it has crashed
+            said = finished(sweep)
+        finally:
+            for each in workers:
+                each.terminate()
+                each.wait(60)
+        states = [run.state_name for run in client.read_flow_runs() if run.name.startswith("branch")]
+    assert sorted(map(str, states)) == ["Completed", "Completed", "Crashed"]
+    assert "its worker is lost" in said
+    assert "computed here" not in said
+    assert digests(tmp_path) == inline
+    for name in ("finetune · tolerance 0.3", "export · tolerance 0.6"):
+        assert f"{name}' - Finished in state Cached" in said
+
+
+def worker(folder: Path, server: PrefectServer) -> "subprocess.Popen[bytes]":
+    """A worker for one branch at a time, in a folder of its own, which has been heard of."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", BRANCH_POOL, "--name", folder.name, "--limit", "1"]
+    environment = server.environment | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def computing(workers: "list[subprocess.Popen[bytes]]", folder: Path) -> psutil.Process:
+    """The process of the first branch that a worker computes, once it has finished a stage."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        if list((folder / "runs" / "cache").glob("recalibrate-*")):
+            for each in workers:
+                for child in psutil.Process(each.pid).children(recursive=True):
+                    if "prefect.engine" in " ".join(child.cmdline()):
+                        return child
+        time.sleep(0.1)
+    raise AssertionError("no worker has begun a branch")
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_of_two_finishes_a_sweep(
+    tmp_path: Path, server: PrefectServer, inline: dict[str, tuple[str, ...]]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        said = finished(started(tmp_path, server, "dask", DASK_SCHEDULER_ADDRESS=cluster.scheduler_address))
+    assert "Connecting to an existing Dask cluster" in said
+    assert "computed here" not in said
+    assert digests(tmp_path) == inline
+    for name in ("finetune · tolerance 0.3", "export · tolerance 0.6"):
+        assert f"{name}' - Finished in state Cached" in said
