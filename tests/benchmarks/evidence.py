@@ -36,6 +36,7 @@ class Comparison(NamedTuple):
 DISTILLED = "finetune.distillation.weight=0.5"
 COMPARISONS = {
     "resnet20": Comparison("resnet20", "fair,l1-uniform"),
+    "resnet20_at_35": Comparison("resnet20", "fair", ("allocate.budgets=[{macs: 0.35}]",)),
     "resnet20_distilled": Comparison("resnet20", "fair", (DISTILLED,), "resnet20"),
     "vgg": Comparison("vgg", "fair,l1-uniform"),
     "resnet56": Comparison("resnet56", "fair,fair@3,l1-uniform"),

@@ -57,13 +57,12 @@ def test_the_html_report_is_written_where_it_is_wanted(runs: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["compare.html"]
 
 
-def test_names_are_no_markup_and_no_control_characters(runs: Path) -> None:
+def test_a_name_that_is_none_is_refused_and_not_obeyed(runs: Path) -> None:
     report = finished(runs / "third", "dense", "quick", name="[red]x[/red]\x1b[2J[/]")
     save(report.model_copy(update={"folder": str(runs / "third")}))
     result = invoke(runs / "third")
-    assert result.exit_code == 0
-    assert "[red]x[/red]" in result.stdout
-    assert "\x1b[2J" not in result.stdout
+    assert result.exit_code == 2
+    assert "it names '[red]x[/red]\\x1b[2J[/]', which is no plain name of a run" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
