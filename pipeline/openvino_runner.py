@@ -20,9 +20,9 @@ DEVICE, TELEMETRY = "CPU", "openvino_telemetry"
 class OpenVinoRunner:
     """An ONNX file in OpenVINO on the CPU, set for latency: one stream of `threads` threads, 0 means as many as it likes.
 
-    A file without fp16 in it is computed in fp32 wherever it is not quantised: left alone, OpenVINO would quietly take bf16
-    on CPUs that have units for it, and another model than the one compared with torch would be measured. Raises InputError
-    if OpenVINO is missing or does not load the file.
+    Wherever a file is not quantised it is computed in fp32, or in fp16 if it says so and the CPU can: left alone, OpenVINO would
+    quietly take bf16 on CPUs that have units for it, and another model than the one compared with torch would be measured.
+    Raises InputError if OpenVINO is missing or does not load the file.
     """
 
     runtime: "Runtime" = "openvino"
@@ -32,7 +32,7 @@ class OpenVinoRunner:
         try:
             core = openvino.Core()
             model = core.read_model(path)
-            settings = _settings(threads) | _precision(model, openvino)
+            settings = _settings(threads) | _precision(model, core, openvino)
             self.compiled = core.compile_model(model, DEVICE, settings)
             self._dtype = self.compiled.input(input_name).get_element_type().to_dtype()
             self._output = self.compiled.output(output_name)
@@ -79,7 +79,8 @@ def _settings(threads: int) -> dict[str, Any]:
     return {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False, **threads_setting}
 
 
-def _precision(model: Any, openvino: Any) -> dict[str, Any]:
-    """fp32 unless the file itself computes in fp16."""
+def _precision(model: Any, core: Any, openvino: Any) -> dict[str, Any]:
+    """fp16 if the file itself computes in it and the CPU has units for it (without them OpenVINO would take bf16), else fp32."""
     kinds = {output.get_element_type() for node in model.get_ops() for output in node.outputs()}
-    return {} if openvino.Type.f16 in kinds else {"INFERENCE_PRECISION_HINT": "f32"}
+    half = openvino.Type.f16 in kinds and "FP16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return {"INFERENCE_PRECISION_HINT": "f16" if half else "f32"}

@@ -63,6 +63,7 @@ def test_the_course_of_several_rounds_begins_behind_the_epochs_before_the_last()
     assert later.after(0) is None
 
 
+@pytest.mark.usefixtures("code_allowed")
 def test_a_function_of_ones_own_is_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_signals.py").write_text("def size(group, model): ...\n")
     monkeypatch.delitem(sys.modules, "my_signals", raising=False)

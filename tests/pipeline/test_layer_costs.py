@@ -39,7 +39,7 @@ def test_every_layer_of_a_model_is_measured(
     model = LatencyModel.of(record, store, CostModel(network, inputs))
     assert model.predict(PruningPlan((), 0.1, "tod", 1, 1)) == record.dense_ms
     cut = GroupPlan("features.4", 16, tuple(range(8)), 0.0, 0.0, 0.0, 0.0, 8)
-    assert table.overhead_ms <= model.predict(PruningPlan((cut,), 0.1, "tod", 1, 1)) != record.dense_ms
+    assert model.predict(PruningPlan((cut,), 0.1, "tod", 1, 1)) >= table.overhead_ms
 
 
 def test_layers_are_measured_in_the_precision_of_the_file(
