@@ -46,14 +46,19 @@ def _run_name() -> str:
 
 
 @flow(name="sweep", flow_run_name=_run_name)
-@run_logs()
-@outliving
 def sweep(config: RunConfig) -> RunReport:
     """Prune a classifier at every tolerance or budget, and measure accuracy and latency of every exported candidate.
 
     Args:
         config: All settings of the run, one section a stage.
     """
+    return swept(config)  # nothing else: Dask is sent this function by value, and a decorator around it could not travel
+
+
+@run_logs()
+@outliving
+def swept(config: RunConfig) -> RunReport:
+    """The whole sweep, as the body of the flow."""
     prepare_environment()  # a worker has not been through the command line
     began_ms = now_ms()
     architecture = preflight(config)

@@ -35,7 +35,7 @@ def stages_alone(config: RunConfig) -> None:
     """The flow's own function with its tasks as functions: no run, no server, no artifacts."""
     changes: dict[str, Any] = {"FlowRunner": DirectRunner, "show": lambda *_: None, "flow_run_url": lambda: ""}
     vars(module).update(changes)
-    module.sweep.fn.__wrapped__(config)  # without the lines of log, which belong to a run
+    module.swept.__wrapped__(config)  # without the lines of log, which belong to a run
 
 
 def start_servers(output: Path, workers: int = 0) -> tuple["subprocess.Popen[str]", str, float]:

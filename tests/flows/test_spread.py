@@ -1,3 +1,4 @@
+import pickle
 import signal
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cloudpickle
 import psutil
 import pytest
 import yaml
@@ -14,10 +16,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import spread as spreading
 from flows import spread_dask
-from flows.branch_run import branch_flow, branch_stages
+from flows.branch_run import branch_flow, branch_stages, branch_task
 from flows.servers import BRANCH_POOL
 from flows.spread import check_spread, spread
-from flows.sweep import prepare
+from flows.sweep import prepare, sweep
 from flows.tasks import DirectRunner
 from pipeline.config import RunConfig
 from pipeline.errors import InputError
@@ -83,6 +85,11 @@ def test_dask_that_is_not_installed_or_not_there_is_told_of(tmp_path: Path, monk
     monkeypatch.setattr(spread_dask, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"not installed: pip install fair-pruner\[dask\]"):
         check_spread(config)
+
+
+def test_flow_and_task_can_be_sent_to_the_workers_of_dask() -> None:
+    for sent in (sweep, branch_task):  # the task's context holds the flow
+        assert pickle.loads(cloudpickle.dumps(sent)).name == sent.name  # noqa: S301
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_a_run_started_through_the_api_completes_and_ctrl_c_leaves_nothing(tmp_p
         assert {d.name for d in client.read_deployments()} == {"sweep", "nightly-sweep", "rebuild-engine", "branch"}
         assert "is served already, by process" in refused("--output", output)
         state = start_sweep(client, output, track={"enabled": True}, branches="deployment")
-        served.wait(lambda: state() == "Completed")
+        served.wait(lambda: state() == "Completed", 900)
         report = RunReport.model_validate_json((output / "tiny" / "report.json").read_bytes())
         assert len(report.candidates) == 3
         with urlopen(f"{served.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=9") as answer:  # noqa: S310
