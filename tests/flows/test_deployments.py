@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Completed, Running, Scheduled
 from prefect.workers.process import ProcessJobConfiguration
 
+from flows.branch_worker import _is_applied
 from flows.deployments import apply, deployments
 from flows.limits import benchmark_limit_name
 from flows.servers import BRANCH_POOL, POOL
@@ -93,6 +95,14 @@ def test_the_pool_lets_so_many_runs_go_on_and_runs_work_where_they_were_started(
     job = asyncio.run(ProcessJobConfiguration.from_template_and_values(pool.base_job_template, wanted))
     assert (str(job.working_dir), job.env) == (str(tmp_path), {})
     assert str(job.command).endswith(" -m prefect.engine")
+
+
+def test_the_pool_of_branches_tells_that_it_was_renewed(output: Path, client: SyncPrefectClient) -> None:
+    for _ in range(2):  # `flows.branch_worker` waits for that
+        before = datetime.now(UTC)
+        assert not _is_applied(client, before)
+        apply(client, output, output.parent, limit=1)
+        assert _is_applied(client, before)
 
 
 def test_one_measurement_at_a_time(output: Path, client: SyncPrefectClient) -> None:
