@@ -46,13 +46,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _check_torch_file(path: Path) -> None:
     """Raises InputError if it is none by its first bytes, or one whose members unpack to more than it holds."""
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            file.seek(0)
-            if file.read(1) != PICKLE:
-                raise InputError(f"{path} is not a torch checkpoint; expected a state dict saved by torch.save, or .safetensors")
-            return
     try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                if file.read(1) == PICKLE:
+                    return
+            raise InputError(f"{path} is not a torch checkpoint; expected a state dict saved by torch.save, or .safetensors")
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError) as error:
