@@ -2,10 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from pipeline.compile_engine import OnnxSource
 from pipeline.config import DataConfig, ExportConfig
 from pipeline.data import load_data
 from pipeline.export import export
@@ -13,6 +15,8 @@ from pipeline.exported import OnnxRecord
 from pipeline.models import build_model, cost_fields, save_weights
 from pipeline.records import Architecture, ModelRecord
 from pipeline.store import Store
+
+from ..onnx_files import IMAGE, classifier
 
 SEED = 3
 
@@ -60,3 +64,14 @@ def make_dense(store: Store) -> ModelRecord:
         weights=save_weights(model.eval(), store),
         **cost_fields(model, architecture),
     )
+
+
+@pytest.fixture
+def rtx() -> Any:
+    """The real library, which builds without a GPU."""
+    return pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> OnnxSource:
+    return OnnxSource(classifier(tmp_path / "m.onnx"), "input", IMAGE)

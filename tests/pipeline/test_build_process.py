@@ -14,20 +14,7 @@ from pipeline.compile_engine import OnnxSource, RefusedModelError
 from pipeline.config import EngineConfig
 from pipeline.errors import StageError
 
-from ..onnx_files import IMAGE, classifier
-
 CONFIG = EngineConfig()
-
-
-@pytest.fixture
-def rtx() -> Any:
-    """The real library, which builds without a GPU."""
-    return pytest.importorskip("tensorrt_rtx")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> OnnxSource:
-    return OnnxSource(classifier(tmp_path / "m.onnx"), "input", IMAGE)
 
 
 def test_an_engine_comes_back_with_what_was_said_and_what_it_took(source: OnnxSource, rtx: Any) -> None:

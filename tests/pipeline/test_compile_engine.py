@@ -18,17 +18,6 @@ from ..onnx_files import IMAGE, classifier, quantised
 CONFIG = EngineConfig()
 
 
-@pytest.fixture
-def rtx() -> Any:
-    """The real library, which builds without a GPU."""
-    return pytest.importorskip("tensorrt_rtx")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> OnnxSource:
-    return OnnxSource(classifier(tmp_path / "m.onnx"), "input", IMAGE)
-
-
 def test_an_engine_comes_with_what_was_said_and_what_it_took(source: OnnxSource, rtx: Any) -> None:
     built = compile_engine(rtx, source, CONFIG, None)
     assert built.engine.startswith(b"vtrt")
