@@ -89,7 +89,7 @@ def test_the_limit_is_for_each_answer() -> None:
     with child(seconds=3.0) as process:
         process.ask("saying something", {"do": "echo"})  # starts the process within the limit
         time.sleep(3.2)
-        process.ask("saying something", {"do": "echo"})
+        assert process.ask("saying something", {"do": "echo"}, b"ab") == ({"length": 2}, b"ba")
 
 
 def test_what_takes_too_much_memory_is_killed() -> None:
