@@ -10,7 +10,7 @@ from pipeline.sections import BatchSize, LimitedSection, Section
 Target = Literal["SM75", "SM80", "SM86", "SM89", "SM120", "SM121"]
 
 
-class QuantizeConfig(Section):
+class QuantizeConfig(LimitedSection):
     """Further ONNX files of every candidate, in lower precision; each with its own parity and validation accuracy."""
 
     precisions: tuple[Literal["fp16", "int8-cpu", "int8-trt"], ...] = Field(

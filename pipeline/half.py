@@ -4,7 +4,7 @@ import importlib
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +22,8 @@ FP16_MAX = float(np.finfo(np.float16).max)
 TALKATIVE = ("modelopt.onnx", "modelopt.onnx.autocast")
 
 
-def to_half(source: Path, input_name: str, images: Iterator[Images]) -> Any:
-    """The fp32 ONNX file as a ModelProto that computes in fp16; input and output stay fp32.
+def to_half(source: Path, input_name: str, images: Iterator[Images], tell: Callable[[str], None] = log.info) -> Any:
+    """The fp32 ONNX file as a ModelProto that computes in fp16; input and output stay fp32. `tell` hears what converts it.
 
     By AutoCast of nvidia-modelopt if that is installed, which keeps in fp32 what would lose too much, else by
     onnxconverter-common. Raises StageError if no weight became fp16, or if on batches of `images` a tensor that did
@@ -34,10 +34,10 @@ def to_half(source: Path, input_name: str, images: Iterator[Images]) -> Any:
     try:
         autocast = importlib.import_module("modelopt.onnx.autocast")
     except ImportError:
-        log.info("fp16 by onnxconverter-common %s", version("onnxconverter-common"))
+        tell(f"fp16 by onnxconverter-common {version('onnxconverter-common')}")
         proto = _convert(onnx.load(source))
     else:
-        log.info("fp16 by AutoCast of nvidia-modelopt %s", version("nvidia-modelopt"))
+        tell(f"fp16 by AutoCast of nvidia-modelopt {version('nvidia-modelopt')}")
         with quiet_loggers(TALKATIVE, logging.ERROR):
             proto = autocast.convert_to_mixed_precision(
                 onnx_path=str(source), low_precision_type="fp16", keep_io_types=True, providers=["cpu"]

@@ -4,13 +4,11 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from fair_pruner.errors import first_line
 from pipeline.config import DataConfig, ExportConfig, QuantizeConfig
+from pipeline.convert_process import LEAVE_OUT, convert
 from pipeline.data import Data, batches, load_data
-from pipeline.errors import InputError, PipelineError, StageError
+from pipeline.errors import InputError, StageError
 from pipeline.exported import OnnxRecord, Precision
-from pipeline.half import to_half
-from pipeline.int8 import to_int8
 from pipeline.onnx_content import onnx_content
 from pipeline.parity import compare
 from pipeline.progress import progress
@@ -20,7 +18,6 @@ from pipeline.runners import Images
 from pipeline.store import Store
 
 BATCH_SIZE = 16
-LEAVE_OUT = "leave that precision out of quantize.precisions"
 
 
 @timed
@@ -44,19 +41,10 @@ def quantize(
     if onnx.precision != "fp32" or precision == "fp32":
         raise InputError(f"a file in {onnx.precision} cannot be made {precision}; start with the fp32 file")
     loaded, source = load_data(data, seed), store.path(onnx.file)
-    images = _images(loaded, calibration, config.samples, precision)
-    try:
-        if precision == "fp16":
-            proto = to_half(source, onnx.input_name, images)
-        else:
-            proto = to_int8(source, precision, onnx.input_name, images)
-    except (PipelineError, OSError):
-        raise
-    except Exception as error:  # the libraries' errors have no base of their own
-        raise _failure(f"the model cannot be converted to {precision}", error) from error
+    images, limits = _images(loaded, calibration, config.samples, precision), config.limits("quantize")
+    proto = convert(source, precision, onnx.input_name, images, limits)
     with store.writing(".onnx") as (path, file), ExitStack() as opened:
         path.write_bytes(onnx_content(proto, onnx.preprocessing))
-        limits = export.limits("quantize")
         reference = opened.enter_context(running(source, "onnxruntime", onnx.input_name, onnx.output_name, limits))
         try:
             follower = opened.enter_context(running(path, "onnxruntime", onnx.input_name, onnx.output_name, limits))
@@ -67,10 +55,6 @@ def quantize(
             raise StageError(f"the model in {precision} gives logits that are not finite; {LEAVE_OUT}")
     made_from = (onnx.digest,) if precision == "fp16" else (onnx.digest, calibration.digest)
     return onnx.model_copy(update={"parents": made_from, "file": file(), "precision": precision, "parity": parity})
-
-
-def _failure(what: str, cause: BaseException) -> StageError:
-    return StageError(f"{what}: {type(cause).__name__}: {first_line(cause)}; {LEAVE_OUT}")
 
 
 def _images(data: Data, calibration: CalibrationSet, samples: int, precision: str) -> Iterator[Images]:

@@ -77,11 +77,10 @@ class WatchedProcess:
 
         Raises InputError or StageError as the process does, StageError if it takes too long or too much, or dies.
         """
-        assert self._process.stdin
         assert self._process.stdout
-        self.doing, self._deadline = doing, time.monotonic() + self.limits.seconds
+        self.doing = doing
         try:
-            write_frame(self._process.stdin, request, content)
+            self.send(request, content)
             while frame := read_frame(self._process.stdout):
                 line, content = frame
                 if "said" in line:
@@ -97,6 +96,12 @@ class WatchedProcess:
         finally:
             self._deadline = None
         raise self._death()
+
+    def send(self, line: dict[str, Any], content: bytes = b"") -> None:
+        """What the process waits for before it answers, sent by `hear`. Its time begins anew."""
+        assert self._process.stdin
+        self._deadline = time.monotonic() + self.limits.seconds
+        write_frame(self._process.stdin, line, content)
 
     def _watch(self) -> None:
         import psutil

@@ -17,6 +17,7 @@ CHILD = """
 import ctypes, os, signal, subprocess, sys, time
 from pipeline.answering import answer
 from pipeline.errors import InputError, StageError
+from pipeline.frames import read_frame
 
 def handle(request, content, say):
     say({"heard": request["do"]})
@@ -24,6 +25,12 @@ def handle(request, content, say):
         case "echo":
             print("a library that prints")
             return {"length": len(content)}, content[::-1]
+        case "ask back":
+            got = []
+            while (frame := read_frame(sys.stdin.buffer))[1]:
+                got.append(frame[1].decode())
+                say({})
+            return {"got": got}, b""
         case "hang":
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
@@ -90,6 +97,17 @@ def test_the_limit_is_for_each_answer() -> None:
         process.ask("saying something", {"do": "echo"})  # starts the process within the limit
         time.sleep(3.2)
         assert process.ask("saying something", {"do": "echo"}, b"ab") == ({"length": 2}, b"ba")
+
+
+def test_what_it_needs_for_its_answer_can_be_sent_and_the_limit_is_for_each_of_these() -> None:
+    contents = iter((b"a", b"b", b""))
+
+    def send(_: dict[str, object]) -> None:
+        time.sleep(1.1)
+        process.send({}, next(contents))
+
+    with child(seconds=3.0) as process:
+        assert process.ask("asking back", {"do": "ask back"}, hear=send)[0] == {"got": ["a", "b"]}
 
 
 def test_what_takes_too_much_memory_is_killed() -> None:

@@ -17,14 +17,15 @@ from onnx import TensorProto, numpy_helper
 import pipeline
 from pipeline import quantize as stage
 from pipeline.config import DataConfig, ExportConfig, QuantizeConfig
+from pipeline.convert_process import convert as convert_file
 from pipeline.data import load_data
 from pipeline.errors import InputError, StageError
 from pipeline.exported import OnnxRecord, Precision
-from pipeline.int8 import to_int8
 from pipeline.quantize import quantize
 from pipeline.records import CalibrationSet, Preprocessing
 from pipeline.runners import open_runner
 from pipeline.store import Store
+from pipeline.watched_process import Limits
 
 DATA, SEED, ROOT = DataConfig(), 3, Path(pipeline.__file__).parents[1]
 EXPORT = ExportConfig()
@@ -156,15 +157,15 @@ def test_ranges_come_from_images_of_every_class(
     images = data.train.load(calibration.indices)[0].numpy()
     known = {image.tobytes(): index for image, index in zip(images, calibration.indices, strict=True)}
 
-    def spy(source: Path, style: Any, name: str, images: Any) -> Any:
+    def spy(source: Path, precision: Any, name: str, images: Any, limits: Limits) -> Any:
         def watched() -> Any:
             for batch in images:
                 seen.extend(known[image.tobytes()] for image in batch)
                 yield batch
 
-        return to_int8(source, style, name, watched())
+        return convert_file(source, precision, name, watched(), limits)
 
-    monkeypatch.setattr(stage, "to_int8", spy)
+    monkeypatch.setattr(stage, "convert", spy)
     config = QuantizeConfig(samples=30)
     quantize(onnx_record, "int8-cpu", calibration, DATA, SEED, config, EXPORT, store)
     assert len(seen) == len(set(seen)) == 30
@@ -193,34 +194,18 @@ def test_a_file_that_cannot_be_converted_is_named_in_one_sentence(
 
 
 @every_precision
-def test_a_full_disk_is_not_the_models_fault(
-    precision: Precision, onnx_record: OnnxRecord, calibration: CalibrationSet, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(onnx, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        convert(onnx_record, precision, calibration, store)
-    assert not list(store.root.glob(".writing-*"))
-
-
-@every_precision
 def test_logits_that_are_not_finite_are_refused_and_no_file_stays(
     precision: Precision, onnx_record: OnnxRecord, calibration: CalibrationSet, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "to_half" if precision == "fp16" else "to_int8"
-    make = getattr(stage, name)
-
     def spoilt(*arguments: Any) -> Any:
-        proto = make(*arguments)
+        proto = convert_file(*arguments)
         for tensor in proto.graph.initializer:
             if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16):
                 value = np.full_like(numpy_helper.to_array(tensor), np.nan)
                 tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
         return proto
 
-    monkeypatch.setattr(stage, name, spoilt)
+    monkeypatch.setattr(stage, "convert", spoilt)
     files = sorted(store.root.iterdir())
     with pytest.raises(StageError, match=f"the model in {precision} gives logits that are not finite; leave that precision out"):
         convert(onnx_record, precision, calibration, store)
@@ -231,11 +216,11 @@ def test_a_file_that_onnx_runtime_does_not_load_is_refused(
     onnx_record: OnnxRecord, calibration: CalibrationSet, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def foreign(*arguments: Any) -> Any:
-        proto = to_int8(*arguments)
+        proto = convert_file(*arguments)
         proto.opset_import.append(onnx.helper.make_opsetid("nowhere", 1))
         next(node for node in proto.graph.node if node.op_type == "Relu").domain = "nowhere"
         return proto
 
-    monkeypatch.setattr(stage, "to_int8", foreign)
+    monkeypatch.setattr(stage, "convert", foreign)
     with pytest.raises(StageError, match=r"ONNX Runtime does not load the model in int8-trt: .*; or leave that precision out"):
         convert(onnx_record, "int8-trt", calibration, store)
