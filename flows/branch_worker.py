@@ -10,9 +10,11 @@ from prefect.exceptions import ObjectNotFound
 from flows.servers import BRANCH_POOL
 from flows.worker import become_worker, wait
 
+BEGINNING = "1970-01-01T00:00:00+00:00"
 
-def main(number: str, since: str) -> None:
-    """Wait until the deployments have been applied after the time `since`, and replace this process."""
+
+def main(number: str, since: str = BEGINNING) -> None:
+    """Wait until the deployments have been applied, after the time `since` if one is given, and replace this process."""
     with get_client(sync_client=True) as client:
         wait(lambda: _is_applied(client, datetime.fromisoformat(since)), f"{client.api_url} has no work pool {BRANCH_POOL}")
     become_worker(BRANCH_POOL, f"{gethostname()}-{number}", "--limit", "1")

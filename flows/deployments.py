@@ -58,26 +58,26 @@ class Deployment:
         return f"{self.flow.fn.__module__}.{self.flow.fn.__name__}"
 
 
-def deployments(output: Path) -> tuple[Deployment, ...]:
-    """All of them, writing to the folder `output`."""
+def deployments(output: Path | str) -> tuple[Deployment, ...]:
+    """All of them, writing to `output`, a folder or a URL."""
     return (
         Deployment("sweep", sweep, {"config": _settings(output, "digits")}),
         Deployment("nightly-sweep", sweep, {"config": _settings(output, "nightly")}, cron="0 3 * * *"),
-        Deployment("rebuild-engine", rebuild_engine, {"run": str(output / "digits")}),
+        Deployment("rebuild-engine", rebuild_engine, {"run": f"{output}/digits"}),
         Deployment("branch", branch_flow, {}, pool=BRANCH_POOL),
     )
 
 
-def _settings(output: Path, name: str) -> dict[str, Any]:
+def _settings(output: Path | str, name: str) -> dict[str, Any]:
     return RunConfig.model_validate(DIGITS | {"name": name, "output": output}).model_dump(mode="json")
 
 
-def apply(client: SyncPrefectClient, output: Path, working_dir: Path, limit: int) -> None:
+def apply(client: SyncPrefectClient, output: Path | str, working_dir: Path, limit: int) -> None:
     """Make or renew pools, limit and deployments. Values and schedules that somebody has changed in them stay.
 
     Args:
         client: Of a server whose work pools have no worker at the moment: runs that it holds for running are set to crashed.
-        output: Folder that the runs write to.
+        output: Folder or URL that the runs write to.
         working_dir: Folder that relative paths of a run start from.
         limit: Runs of POOL at a time; others wait. Branches are limited by the workers that there are for them.
     """

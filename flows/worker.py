@@ -14,6 +14,7 @@ from typing import NoReturn
 from prefect.client.orchestration import get_client
 
 from flows.servers import POOL
+from pipeline.output import place
 
 SERVER_SECONDS = 150.0
 
@@ -24,7 +25,7 @@ def main(output: str, limit: str) -> None:
         wait(lambda: client.api_healthcheck() is None, f"{client.api_url} does not answer")
         from flows.deployments import apply  # seconds of work, which the servers need more while they start
 
-        apply(client, Path(output), Path.cwd(), int(limit))
+        apply(client, place(output), Path.cwd(), int(limit))
     become_worker(POOL, gethostname())
 
 

@@ -1,4 +1,4 @@
-"""The servers and the worker of the compose file, with their commands and environments, as processes of this machine."""
+"""The servers and the workers of the compose file, with their commands and environments, as processes of this machine."""
 
 import os
 import re
@@ -25,7 +25,7 @@ INHERITED = ("PYTHONPATH", "LANG")
 
 @dataclass(frozen=True)
 class Stack:
-    """`worker` is its environment, in which a person's commands speak to the same servers; `client` is one of Prefect's."""
+    """`worker` is the environment of both workers and of a person's commands, `client` one of Prefect's server."""
 
     worker: dict[str, str]
     client: SyncPrefectClient
@@ -41,6 +41,10 @@ class Stack:
             assert time.monotonic() < deadline, ends
             time.sleep(0.5)
 
+    def said(self, name: str) -> str:
+        """What a service has said so far."""
+        return (self.folder / f"{name}.log").read_text()
+
     def kill(self) -> None:
         """Everything at once, as when a machine loses its power."""
         for process in self.processes:
@@ -50,12 +54,11 @@ class Stack:
 
 
 @contextmanager
-def stack(folder: Path, output: Path, database: PostgreSQL, object_store: str) -> Iterator[Stack]:
+def stack(folder: Path, database: PostgreSQL, object_store: str) -> Iterator[Stack]:
     """The services, each started when the one before it is healthy.
 
     Args:
         folder: For logs, and for what the services keep beside databases and objects.
-        output: Where the worker's runs write to.
         database: With the two databases.
         object_store: One that has the bucket, as host:port.
     """
@@ -67,7 +70,6 @@ def stack(folder: Path, output: Path, database: PostgreSQL, object_store: str) -
         r"\b4200\b": str(_free_port()),
         r"\b5000\b": str(_free_port()),
         "/etc/mlflow-auth.ini": str(folder / "mlflow-auth.ini"),
-        "^/data/runs$": str(output),
         "^/data(?=$|/)": str(folder),
     }
     at_home = partial(_at_home, places=places)
@@ -82,7 +84,7 @@ def stack(folder: Path, output: Path, database: PostgreSQL, object_store: str) -
             "PGPORT": str(database.port),  # for MLflow, which looks at the usual one in a container
             **{key: at_home(value) for key, value in services[name]["environment"].items()},
         }
-        for name in ("prefect", "mlflow", "worker")
+        for name in ("prefect", "mlflow", "worker", "branch-worker")
     }
     worker = environments["worker"]
     login = {PREFECT_API_URL: worker["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: worker["PREFECT_API_AUTH_STRING"]}
@@ -100,7 +102,7 @@ def stack(folder: Path, output: Path, database: PostgreSQL, object_store: str) -
             )
             check = [at_home(word) for word in services[name].get("healthcheck", {"test": ["CMD", "true"]})["test"][1:]]
             made.wait(partial(_succeeds, check, environment))
-        made.wait(lambda: " started!" in (folder / "worker.log").read_text())
+        made.wait(lambda: all(" started!" in log.read_text() for log in folder.glob("*worker.log")))
         yield made
 
 

@@ -18,9 +18,12 @@ from prefect_kubernetes.settings import KubernetesSettings
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
 from flows.deployments import DIGITS
+from flows.deployments import deployments as applied
+from flows.servers import BRANCH_POOL, POOL
 from pipeline.output import default_output, folder_of
 
 from .composed import DEPLOY, composed, secrets
+from .runbook import TEXT
 
 FOLDER = DEPLOY / "kubernetes"
 VERSION = "1.37"
@@ -118,21 +121,22 @@ def test_a_pod_is_an_ordinary_user_s_and_can_do_little(name: str) -> None:
 @pytest.mark.parametrize("workload", WORKLOADS, ids=called)
 def test_a_workload_has_a_pinned_image_probes_and_its_volumes(workload: dict[str, Any]) -> None:
     pod = workload["spec"]["template"]
-    (container,) = pod["spec"]["containers"]
     ours = [each["name"] for each in KUSTOMIZATION["images"]]
-    assert container["image"] in ours or PINNED.fullmatch(container["image"])
-    assert "livenessProbe" in container
     claimed = [each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", [])]
     there = {*claimed, *(each["name"] for each in pod["spec"]["volumes"])}
-    assert {each["name"] for each in container["volumeMounts"]} == there
+    for container in pod["spec"]["containers"]:
+        assert container["image"] in ours or PINNED.fullmatch(container["image"])
+        assert "livenessProbe" in container
+        assert {each["name"] for each in container["volumeMounts"]} == there
     assert workload["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
 
 
 def test_images_and_settings_are_those_of_the_compose_file() -> None:
     services = composed()["services"]
     for workload in WORKLOADS:
-        name, (container,) = workload["metadata"]["name"], workload["spec"]["template"]["spec"]["containers"]
-        if name == "worker":  # there it runs what it is told of, here it makes jobs
+        name, (container, *others) = workload["metadata"]["name"], workload["spec"]["template"]["spec"]["containers"]
+        if name == "worker":  # there they run what they are told of, here they make jobs
+            assert [each["name"] for each in (container, *others)] == [each for each in services if "worker" in each]
             continue
         if container["image"] != "fair-pruner":
             assert container["image"] == services[name]["image"]
@@ -188,9 +192,13 @@ def test_services_lead_to_pods_and_policies_name_them() -> None:
                 assert source["podSelector"]["matchLabels"] in [*labels, {"fair-pruner/run": "true"}]
 
 
-def test_the_deployments_are_those_of_the_work_pool() -> None:
+def test_each_pool_has_a_worker_and_deployments_and_is_made() -> None:
     worker = next(each for each in WORKLOADS if each["metadata"]["name"] == "worker")
-    pool = worker["spec"]["template"]["spec"]["containers"][0]["args"][4]
+    pools = {each["args"][4] for each in worker["spec"]["template"]["spec"]["containers"]}
     deployments = yaml.safe_load((FOLDER / "deployments.yaml").read_text())["deployments"]
-    assert {each["work_pool"]["name"] for each in deployments} == {pool}
+    assert {each["work_pool"]["name"] for each in deployments} == pools == {POOL, BRANCH_POOL}
+    assert re.findall("for pool in (.*); do", TEXT) == [f"{POOL} {BRANCH_POOL}"] * 2
     assert deployments[0]["parameters"]["config"] == DIGITS
+    there = {each.name: (each.entrypoint, each.pool) for each in applied("runs")}
+    for each in deployments:
+        assert there[each["name"]] == (each["entrypoint"], each["work_pool"]["name"])

@@ -28,7 +28,7 @@ def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def tiny(output: Path, **changes: object) -> RunConfig:
+def tiny(output: Path | str, **changes: object) -> RunConfig:
     """Seconds in all: a two-layer VGG on digits, two tolerances, fp32 only."""
     sections = {
         "name": "tiny",

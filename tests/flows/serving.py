@@ -121,7 +121,7 @@ class PrefectServer:
         os.killpg(self.process.pid, number)
 
 
-def start_sweep(client: SyncPrefectClient, output: Path, **changes: Any) -> Callable[[], str]:
+def start_sweep(client: SyncPrefectClient, output: Path | str, **changes: Any) -> Callable[[], str]:
     """Starts a run; returns the function that tells its state."""
     config = tiny(output, **changes).model_dump(mode="json")
     deployment = client.read_deployment_by_name("sweep/sweep").id
