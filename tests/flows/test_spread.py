@@ -3,14 +3,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cloudpickle
 import psutil
 import pytest
 import yaml
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -25,7 +26,9 @@ from pipeline.config import RunConfig
 from pipeline.errors import InputError
 from pipeline.preflight import preflight
 from pipeline.records import FileRef
+from pipeline.remote import Remote
 
+from ..buckets import bucket
 from .conftest import tiny
 from .serving import PrefectServer
 from .test_resume import digests
@@ -108,8 +111,9 @@ def inline(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> d
     return digests(folder)
 
 
-def started(folder: Path, server: PrefectServer, branches: str, **environment: str) -> "subprocess.Popen[str]":
-    config = tiny(folder / "runs", finetune={"epochs": 40, "batch_size": 64}, branches=branches)
+def started(folder: Path, server: PrefectServer, branches: str, output: str = "", **environment: str) -> "subprocess.Popen[str]":
+    """A sweep, by default to the folder `runs` in `folder`."""
+    config = tiny(output or folder / "runs", finetune={"epochs": 40, "batch_size": 64}, branches=branches)
     (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     command = [sys.executable, "-m", "flows", "run", str(folder / "config.yaml")]
     return subprocess.Popen(
@@ -127,27 +131,12 @@ def finished(process: "subprocess.Popen[str]") -> str:
 def test_two_workers_finish_a_sweep_though_one_is_killed(
     tmp_path: Path, server: PrefectServer, inline: dict[str, tuple[str, ...]]
 ) -> None:
-    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=BRANCH_POOL, type="process"))  # runs in folders of their own
-        client.create_deployment(
-            client.create_flow_from_name(branch_flow.name),
-            "branch",
-            work_pool_name=BRANCH_POOL,
-            entrypoint="flows.branch_run.branch_flow",
-            pull_steps=[],
-        )
-        workers = [worker(tmp_path / name, server) for name in ("one", "other")]
-        try:
-            sweep = started(tmp_path, server, "deployment")
-            victim = computing(workers, tmp_path)
-            victim.send_signal(signal.SIGKILL)  # its worker tells the server that it has crashed
-            said = finished(sweep)
-        finally:
-            for each in workers:
-                each.terminate()
-                each.wait(60)
-        states = [run.state_name for run in client.read_flow_runs() if run.name.startswith("branch")]
-    assert sorted(map(str, states)) == ["Completed", "Completed", "Crashed"]
+    with served_by_two(tmp_path, server) as workers:
+        sweep = started(tmp_path, server, "deployment")
+        victim = computing(workers, lambda: list((tmp_path / "runs" / "cache").glob("recalibrate-*")))
+        victim.send_signal(signal.SIGKILL)  # its worker tells the server that it has crashed
+        said = finished(sweep)
+    assert branch_states(server) == ["Completed", "Completed", "Crashed"]
     assert "its worker is lost" in said
     assert "computed here" not in said
     assert digests(tmp_path) == inline
@@ -155,20 +144,77 @@ def test_two_workers_finish_a_sweep_though_one_is_killed(
         assert f"{name}' - Finished in state Cached" in said
 
 
+@pytest.mark.slow
+def test_two_workers_that_share_only_a_bucket_finish_a_sweep_though_one_is_lost(
+    tmp_path: Path, server: PrefectServer, inline: dict[str, tuple[str, ...]]
+) -> None:
+    with bucket(tmp_path / "sweep") as url, served_by_two(tmp_path, server) as workers:
+        sweep = started(tmp_path, server, "deployment", f"{url}/runs")
+        victim = computing(workers, lambda: [name for name in Remote(f"{url}/runs").names("cache") if "recalibrate-" in name])
+        worker = victim.parent()
+        assert worker
+        for each in (worker, victim):  # as when its machine loses its power: nobody tells the server
+            each.send_signal(signal.SIGKILL)
+        said = finished(sweep)
+        assert Remote(f"{url}/runs").fetch("tiny/report.json", tmp_path / "runs" / "tiny" / "report.json")
+    assert branch_states(server) == ["Completed", "Completed", "Crashed"]
+    assert "its worker is lost (No heartbeat any more.)" in said
+    assert "computed here" not in said
+    assert digests(tmp_path) == inline
+    for name in ("one", "other"):
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["cache", "home", "log"]
+
+
+@contextmanager
+def served_by_two(folder: Path, server: PrefectServer) -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """Two workers of the pool, each in a folder of its own; none is left after the block."""
+    with client_of(server) as client:
+        if BRANCH_POOL not in [pool.name for pool in client.read_work_pools()]:
+            client.create_work_pool(WorkPoolCreate(name=BRANCH_POOL, type="process"))  # runs in folders of their own
+            client.create_deployment(
+                client.create_flow_from_name(branch_flow.name),
+                "branch",
+                work_pool_name=BRANCH_POOL,
+                entrypoint="flows.branch_run.branch_flow",
+                pull_steps=[],
+            )
+        for run in client.read_flow_runs():  # of another test
+            client.delete_flow_run(run.id)
+    workers = [worker(folder / name, server) for name in ("one", "other")]
+    try:
+        yield workers
+    finally:
+        for each in workers:
+            each.terminate()
+            each.wait(60)
+
+
 def worker(folder: Path, server: PrefectServer) -> "subprocess.Popen[bytes]":
-    """A worker for one branch at a time, in a folder of its own, which has been heard of."""
+    """A worker for one branch at a time that keeps everything in a folder of its own."""
     folder.mkdir()
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", BRANCH_POOL, "--name", folder.name, "--limit", "1"]
-    environment = server.environment | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+    own = {"FAIR_PRUNER_CACHE": str(folder / "cache"), "PREFECT_HOME": str(folder / "home"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
     with (folder / "log").open("w") as log:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, cwd=folder, env=server.environment | own, stdout=log, stderr=subprocess.STDOUT)
 
 
-def computing(workers: "list[subprocess.Popen[bytes]]", folder: Path) -> psutil.Process:
+def branch_states(server: PrefectServer) -> list[str]:
+    """Of the runs for branches, sorted."""
+    with client_of(server) as client:
+        return sorted(str(run.state_name) for run in client.read_flow_runs() if run.name.startswith("branch"))
+
+
+@contextmanager
+def client_of(server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def computing(workers: "list[subprocess.Popen[bytes]]", recalibrated: Callable[[], list[object]]) -> psutil.Process:
     """The process of the first branch that a worker computes, once it has finished a stage."""
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
-        if list((folder / "runs" / "cache").glob("recalibrate-*")):
+        if recalibrated():
             for each in workers:
                 for child in psutil.Process(each.pid).children(recursive=True):
                     if "prefect.engine" in " ".join(child.cmdline()):
