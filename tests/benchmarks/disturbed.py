@@ -42,13 +42,13 @@ SETTINGS: dict[str, Any] = {
 class Disturbed:
     """`fair-pruner run` on digits, some seconds long; what it says is read as it says it."""
 
-    def __init__(self, output: Path, environment: dict[str, str] | None = None, command: tuple[str, ...] = ()) -> None:
+    def __init__(self, output: Path, environment: dict[str, str] | None = None) -> None:
         output.mkdir(parents=True, exist_ok=True)
         config = output.with_name(f"{output.name}.yaml")
         config.write_text(yaml.safe_dump(SETTINGS | {"output": str(output)}))
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [*command, sys.executable, "-m", "flows", "run", str(config)],
+            [sys.executable, "-m", "flows", "run", str(config)],
             cwd=ROOT,
             env=os.environ | {"PREFECT_LOGGING_LEVEL": "DEBUG", "COLUMNS": "400"} | (environment or {}),
             stdout=subprocess.PIPE,

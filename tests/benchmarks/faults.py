@@ -2,7 +2,7 @@
 
 A small sweep on digits is disturbed in every way below, started again if it ended, and its results are compared with those of
 an undisturbed run: weights, plan, files, predictions, by digest. Prints the table as Markdown. Needs Linux; root for the full
-disk, libfaketime for the clock, some minutes a row.
+disk, a C compiler for the clock, some minutes a row.
 """
 
 import argparse
@@ -24,13 +24,16 @@ from pipeline.spool import unlogged
 
 if __package__:
     from .disturbed import Disturbed, cached, digests, file_of, finish, flaws, mlflow_server, prefect_server
+    from .moved_clock import MovedClock
     from .served_sweep import served_sweep
 else:  # started as a script
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from disturbed import Disturbed, cached, digests, file_of, finish, flaws, mlflow_server, prefect_server
+    from moved_clock import MovedClock
     from served_sweep import served_sweep
 
 OUTAGE_SECONDS = 30
+DAY_SECONDS = 86400
 # where kill -9 is sent: a stage, what it is about, and a file that is there by then
 KILLS = (
     ("dense", "", "unfinished"),
@@ -206,23 +209,18 @@ def clock_set_back(bench: Bench, repeat: int) -> Seen:
     run.wait_for_task("finetune")
     run.wait_for(lambda: any((output / "unfinished").glob("[!.]*")), "a checkpoint")
     run.end(signal.SIGKILL)
-    again = finish(Disturbed(output, bench.environment, command=("faketime", "-f", "-1d")))
+    again = finish(Disturbed(output, bench.environment | MovedClock(output, -DAY_SECONDS).environment))
     return bench.seen(f"the next run, a day earlier, went on{_resumed(again)}", output)
 
 
 def clock_set_back_meanwhile(bench: Bench, repeat: int) -> Seen:
     """The clock is set back by an hour in the middle of the fine-tuning."""
-    output, offset = bench.fresh(f"clock-meanwhile-{repeat}"), bench.folder / f"offset-{repeat}"
-    offset.write_text("+0")
-    fake = {
-        "LD_PRELOAD": str(next(Path("/usr/lib").rglob("libfaketime.so.1"))),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    run = Disturbed(output, bench.environment | fake)
+    output = bench.fresh(f"clock-meanwhile-{repeat}")
+    output.mkdir(parents=True)
+    clock = MovedClock(output)
+    run = Disturbed(output, bench.environment | clock.environment)
     run.wait_for_task("finetune")
-    offset.write_text("-3600")
+    clock.move(-3600)
     finish(run)
     return bench.seen("the run went through", output)
 
