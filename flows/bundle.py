@@ -43,7 +43,14 @@ def bundle(
         name = chosen(report, tolerance, candidate)
         config = override_config(report.config, ())
         record = write_bundle(
-            report, name, output or folder / f"bundle-{name}", config.data, config.seed, store_of(folder), force=force
+            report,
+            name,
+            output or folder / f"bundle-{name}",
+            config.data,
+            config.seed,
+            config.evaluate,
+            store_of(folder),
+            force=force,
         )
         size = sum(file.size_bytes for file in record.contents)
         typer.echo(f"{len(record.contents)} files, {size / 1e6:.1f} MB: {record.path}")

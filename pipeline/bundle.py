@@ -9,7 +9,7 @@ from pipeline import bundle_files
 from pipeline.bundle_folder import check_free, copy, link, seal, whole, write
 from pipeline.bundle_manifest import GOLDEN, engine_path, engines_of, manifest_of, model_path
 from pipeline.bundle_text import readme
-from pipeline.config import DataConfig
+from pipeline.config import DataConfig, EvaluateConfig
 from pipeline.data import Data, load_data
 from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
@@ -35,14 +35,22 @@ class BundleRecord(Record):
 
 @timed
 def bundle(
-    report: RunReport, candidate: str, target: Path, data: DataConfig, seed: int, store: Store, force: bool = False
+    report: RunReport,
+    candidate: str,
+    target: Path,
+    data: DataConfig,
+    seed: int,
+    config: EvaluateConfig,
+    store: Store,
+    force: bool = False,
 ) -> BundleRecord:
     """Write the bundle of one candidate into the folder `target`, whole or not at all.
 
-    The same report gives the same bytes on the same machine. `data` and `seed` are the run's: the golden images are of its
-    validation split. `force` replaces an earlier bundle in which nobody has put anything. Raises InputError if the report
-    has no such candidate, `data` is not what the model was made for, a file of the store is gone or damaged, `target` is in
-    the way, or the disk is full; StageError if the candidate's files differ in input or output.
+    The same report gives the same bytes on the same machine. `data`, `seed` and `config` are the run's: the golden images are
+    of its validation split, and the files run on them within the limits of its evaluations. `force` replaces an earlier
+    bundle in which nobody has put anything. Raises InputError if the report has no such candidate, `data` is not what the
+    model was made for, a file of the store is gone or damaged, `target` is in the way, or the disk is full; StageError if the
+    candidate's files differ in input or output, or do not run.
     """
     target = target.absolute()
     chosen = candidate_named(report, candidate)
@@ -50,7 +58,7 @@ def bundle(
     loaded = load_data(data, seed)
     _check_data(chosen.onnx, loaded)
     models = tuple(file.onnx for file in chosen.files)
-    golden = golden_set(models, loaded, store)
+    golden = golden_set(models, loaded, config.limits("bundle"), store)
     with whole(target) as folder:
         for model in models:
             copy(model.file, store, folder / model_path(model.precision))

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from pipeline.config import DataConfig, EvaluateConfig
 from pipeline.data import batches, load_data
+from pipeline.engine_runner import WithinProfile, running_engine
 from pipeline.errors import InputError, StageError
 from pipeline.exported import EngineRecord, OnnxRecord
 from pipeline.latency import Runtime
 from pipeline.measurements import EvalReport
+from pipeline.models import device, load_model
 from pipeline.progress import log, progress
 from pipeline.records import FileRef, ModelRecord, Record, timed
 from pipeline.runner_process import ProcessRunner, running
-from pipeline.runners import Runner, open_runner
 from pipeline.store import Store
+from pipeline.torch_runner import TorchRunner
 
 OWN_RUNTIMES: dict[type[Record], tuple[str, Runtime]] = {
     ModelRecord: ("a torch model", "torch"),
@@ -88,14 +90,16 @@ def evaluate(
 
 def _opened(
     subject: Subject, runtime: Runtime | None, config: EvaluateConfig, store: Store
-) -> AbstractContextManager[Runner | ProcessRunner]:
+) -> AbstractContextManager[TorchRunner | ProcessRunner | WithinProfile]:
     what, own = OWN_RUNTIMES[type(subject)]
     if runtime not in (None, own) and (not isinstance(subject, OnnxRecord) or runtime in ("torch", "tensorrt")):
         raise InputError(f"{runtime} does not run {what}; torch runs models, tensorrt engines, every other runtime ONNX files")
-    if not isinstance(subject, OnnxRecord):
-        return nullcontext(open_runner(subject, store))
-    path = store.path(subject.file)
-    return running(path, runtime or own, subject.input_name, subject.output_name, config.limits("evaluate"))
+    if isinstance(subject, ModelRecord):
+        return nullcontext(TorchRunner(load_model(subject, store), device()))
+    limits = config.limits("evaluate")
+    if isinstance(subject, EngineRecord):
+        return running_engine(subject, store, limits)
+    return running(store.path(subject.file), runtime or own, subject.input_name, subject.output_name, limits)
 
 
 def _remedy(subject: Subject) -> str:

@@ -11,8 +11,10 @@ from pipeline.data import Data
 from pipeline.errors import StageError
 from pipeline.exported import OnnxRecord, Precision
 from pipeline.manifest import Tolerance
-from pipeline.runners import Images, Logits, open_file
+from pipeline.runner_process import running
+from pipeline.runners import Images, Logits
 from pipeline.store import Store
+from pipeline.watched_process import Limits
 
 SAMPLES = 16
 BATCH_SIZES = (1, 3, 16)
@@ -49,16 +51,18 @@ class GoldenSet(NamedTuple):
         return content.getvalue()
 
 
-def golden_set(models: Sequence[OnnxRecord], data: Data, store: Store) -> GoldenSet:
+def golden_set(models: Sequence[OnnxRecord], data: Data, limits: Limits, store: Store) -> GoldenSet:
     """Run up to 16 validation images, evenly spread over the split, through every file in ONNX Runtime on one CPU thread.
 
-    Raises StageError if a logit is not finite.
+    Raises StageError if a logit is not finite, and what `running` raises.
     """
     indices = data.validation_indices[:: max(1, len(data.validation_indices) // SAMPLES)][:SAMPLES]
     images: Images = data.train.load(indices)[0].numpy()
     logits: dict[Precision, Logits] = {}
     for model in models:
-        found = open_file(store.path(model.file), "onnxruntime", model.input_name, model.output_name, threads=1)(images)
+        path, name = store.path(model.file), f"the {model.precision} file"
+        with running(path, "onnxruntime", model.input_name, model.output_name, limits, name, threads=1) as runner:
+            found = runner(images)
         if not np.isfinite(found).all():
             raise StageError(f"the {model.precision} file gives logits that are not finite on validation images; leave it out")
         logits[model.precision] = found

@@ -31,17 +31,17 @@ class ProcessRunner:
 
 @contextmanager
 def running(
-    path: Path, runtime: "Runtime", input_name: str, output_name: str, limits: Limits, name: str = ""
+    path: Path, runtime: "Runtime", input_name: str, output_name: str, limits: Limits, name: str = "", threads: int = 0
 ) -> Iterator[ProcessRunner]:
-    """What `open_file` opens, with as many threads as there are cores, in a process that lives as long as the block.
+    """What `open_file` opens, in a process that lives as long as the block.
 
     `name` is what messages call the file, if not its own. Opening it and every batch are held to the limits. Raises what
     `open_file` raises, and StageError if the process takes too much or dies, here or where it is called.
     """
     name = name or path.name
     with WatchedProcess("pipeline.runner_process", limits) as process:
-        names = {"runtime": runtime, "input_name": input_name, "output_name": output_name}
-        process.ask(f"loading {name} in {runtime}", {"path": str(path), **names})
+        how = {"runtime": runtime, "input_name": input_name, "output_name": output_name, "threads": threads}
+        process.ask(f"loading {name} in {runtime}", {"path": str(path), **how})
         yield ProcessRunner(process, runtime, name)
 
 

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.exported import EngineRecord, OnnxRecord
     from pipeline.latency import Runtime
-    from pipeline.records import ModelRecord
-    from pipeline.store import Store
 
 MODEL_RECORD = ".model.json"  # the ending of a ModelRecord that lies in the store, beside its weights
 Images = NDArray[np.float32]  # (n, C, H, W), normalised
@@ -46,39 +43,10 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(record: "ModelRecord | OnnxRecord | EngineRecord", store: "Store") -> Runner:
-    """The runner of a record, for any number of images at once.
-
-    torch on the GPU if there is one, ONNX Runtime on the CPU with all cores, or TensorRT. Raises InputError for an engine that
-    was not built, and what `open_file` raises.
-    """
-    from pipeline.exported import EngineRecord
-    from pipeline.records import ModelRecord
-
-    if isinstance(record, ModelRecord):
-        from pipeline.models import device, load_model
-        from pipeline.torch_runner import TorchRunner
-
-        return TorchRunner(load_model(record, store), device())
-    if isinstance(record, EngineRecord):
-        return _open_engine(record, store)
-    return open_file(store.path(record.file), "onnxruntime", record.input_name, record.output_name)
-
-
-def _open_engine(record: "EngineRecord", store: "Store") -> Runner:
-    from pipeline.tensorrt_runner import WithinProfile, engine_tensors
-
-    if record.file is None or record.profile is None:
-        raise InputError(f"there is no engine ({record.reason}); build one with engine.enabled: true")
-    path, (smallest, _, largest) = store.path(record.file), record.profile
-    tensors = engine_tensors(path)
-    return WithinProfile(open_file(path, "tensorrt", tensors.input_name, tensors.output_name), smallest, largest)
-
-
 def open_file(path: Path, runtime: "Runtime", input_name: str, output_name: str, threads: int = 0) -> Runner:
     """A file in a runtime: ONNX, an engine for `tensorrt`, a ModelRecord in its store for `torch`.
 
-    `threads` 0: as many as there are cores.
+    `threads` 0: as many as there are cores. An engine of one input needs no names.
 
     Raises InputError if the runtime is not installed or cannot run here (no GPU), or the file does not load; StageError if
     the runtime would run it elsewhere than asked (a provider's silent fallback).

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.engine_file import check_engine
 from pipeline.errors import InputError, StageError
-from pipeline.runners import Images, Logits, Runner, Timings
+from pipeline.runners import Images, Logits, Timings
 from pipeline.tensorrt_library import FULL_MODULE, Messages
 
 if TYPE_CHECKING:
@@ -25,14 +25,18 @@ RUNS_BEFORE_CAPTURE = 3  # the first runs load and, with TensorRT-RTX, compile k
 class TensorRTRunner:
     """An engine on the GPU that it was built for; fp32 may use TF32 units. Batches must lie within its profile.
 
+    Without names its only input and its first output are meant.
+
     Raises InputError if there is no GPU, no library of the engine's kind and version, or the file does not load; StageError
     if the GPU has not the memory to run it.
     """
 
     runtime: "Runtime" = "tensorrt"
 
-    def __init__(self, path: Path, input_name: str, output_name: str) -> None:
+    def __init__(self, path: Path, input_name: str = "", output_name: str = "") -> None:
         self._loaded = _load(path)
+        if not input_name:
+            input_name, output_name, _ = _tensors_of(self._loaded)
         self._engine = self._loaded.engine
         self._context = _context_of(self._engine, self._loaded.library)
         if self._context is None:
@@ -117,27 +121,6 @@ class TensorRTRunner:
         return DTYPES[kind]
 
 
-class WithinProfile:
-    """Any number of images on an engine that takes batches from `smallest` to `largest`: split, and the last one filled up."""
-
-    def __init__(self, runner: Runner, smallest: int, largest: int) -> None:
-        self._runner, self._smallest, self._largest = runner, smallest, largest
-        self.runtime = runner.runtime
-
-    def __call__(self, images: Images) -> Logits:
-        """Logits (n, K) of images (n, C, H, W)."""
-        parts = (images[at : at + self._largest] for at in range(0, len(images), self._largest))
-        return np.concatenate([self._filled(part) for part in parts])
-
-    def time(self, images: Images, runs: int) -> Timings:
-        """As the engine does; the batch must lie within its profile."""
-        return self._runner.time(images, runs)
-
-    def _filled(self, images: Images) -> Logits:
-        missing = max(0, self._smallest - len(images))
-        return self._runner(np.concatenate([images, images[:1].repeat(missing, axis=0)]))[: len(images)]
-
-
 class EngineTensors(NamedTuple):
     """What an engine takes and gives; `image_shape` is that of one image."""
 
@@ -148,12 +131,7 @@ class EngineTensors(NamedTuple):
 
 def engine_tensors(path: Path) -> EngineTensors:
     """Read an engine on the GPU that it was built for. Raises InputError as the runner does, or if it takes several inputs."""
-    loaded = _load(path)
-    inputs = [name for name in _tensors(loaded.engine) if loaded.engine.get_tensor_mode(name).name == "INPUT"]
-    outputs = [name for name in _tensors(loaded.engine) if name not in inputs]
-    if len(inputs) != 1:
-        raise InputError(f"{path.name} takes {', '.join(inputs) or 'nothing'}; expected images alone, give a classifier's engine")
-    return EngineTensors(inputs[0], outputs[0], tuple(loaded.engine.get_tensor_shape(inputs[0]))[1:])
+    return _tensors_of(_load(path))
 
 
 class _Loaded(NamedTuple):
@@ -183,6 +161,15 @@ def _load(path: Path) -> _Loaded:
     if loaded.engine is None:
         raise InputError(f"{loaded.says('does not load')}; build it anew from its ONNX file")
     return loaded
+
+
+def _tensors_of(loaded: _Loaded) -> EngineTensors:
+    inputs = [name for name in _tensors(loaded.engine) if loaded.engine.get_tensor_mode(name).name == "INPUT"]
+    outputs = [name for name in _tensors(loaded.engine) if name not in inputs]
+    if len(inputs) != 1:
+        taken = ", ".join(inputs) or "nothing"
+        raise InputError(f"{loaded.name} takes {taken}; expected images alone, give a classifier's engine")
+    return EngineTensors(inputs[0], outputs[0], tuple(loaded.engine.get_tensor_shape(inputs[0]))[1:])
 
 
 def _tensors(engine: Any) -> list[str]:

@@ -2,12 +2,12 @@
 
 from pipeline.config import DataConfig, ExportConfig
 from pipeline.data import load_data
+from pipeline.engine_runner import running_engine
 from pipeline.errors import StageError
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.parity import compare
 from pipeline.records import timed
 from pipeline.runner_process import running
-from pipeline.runners import open_runner
 from pipeline.store import Store
 
 # TensorRT computes fp32 in TF32, whose mantissa has 10 bits like fp16's; int8 is held to its classes, for scales differ by kernel
@@ -26,8 +26,11 @@ def verify_engine(
     """
     assert engine.profile
     sized = config.model_copy(update={"max_batch": min(config.max_batch, engine.profile[-1])})
-    path, limits, follower = store.path(onnx.file), config.limits("verify_engine"), open_runner(engine, store)
-    with running(path, "onnxruntime", onnx.input_name, onnx.output_name, limits) as reference:
+    path, limits = store.path(onnx.file), config.limits("verify_engine")
+    with (
+        running_engine(engine, store, limits) as follower,
+        running(path, "onnxruntime", onnx.input_name, onnx.output_name, limits) as reference,
+    ):
         parity = compare(reference, follower, load_data(data, seed), sized, f"verify engine {onnx.precision}")
     limit, agreement = MAX_RELATIVE_DIFF.get(onnx.precision), MIN_AGREEMENT[onnx.precision]
     if (limit is not None and not parity.max_relative_diff <= limit) or parity.top1_agreement < agreement:

@@ -32,7 +32,7 @@ def fake_runner(monkeypatch: pytest.MonkeyPatch, run: Callable[[Images], Logits]
         def __call__(self, images: Images) -> Logits:
             return run(images)
 
-    monkeypatch.setattr(stage, "open_runner", lambda *_: Fake())
+    monkeypatch.setattr(stage, "TorchRunner", lambda *_: Fake())
     monkeypatch.setattr(stage, "running", lambda *_: nullcontext(Fake()))
 
 

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.config import EvaluateConfig
@@ -28,6 +29,14 @@ def test_another_process_finds_the_same_logits(path: Path) -> None:
         assert runner.runtime == "onnxruntime"
         for batch in (images, images[:1]):
             np.testing.assert_array_equal(runner(batch), expected[: len(batch)])
+
+
+def test_it_has_the_threads_that_it_is_told(path: Path) -> None:
+    def threads(wanted: int) -> int:
+        with running(path, *NAMES, Limits(), threads=wanted) as runner:
+            return psutil.Process(runner._process._process.pid).num_threads()
+
+    assert threads(3) == threads(1) + 2
 
 
 def test_a_file_that_does_not_load_is_refused_as_ever(tmp_path: Path) -> None:

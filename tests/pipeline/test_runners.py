@@ -13,9 +13,8 @@ from torch import nn
 from pipeline.errors import InputError
 from pipeline.exported import OnnxRecord
 from pipeline.models import device, load_model
-from pipeline.onnxruntime_runner import OnnxRunner
 from pipeline.records import ModelRecord
-from pipeline.runners import Images, open_file, open_runner, time_on_cpu
+from pipeline.runners import Images, Logits, open_file, time_on_cpu
 from pipeline.store import Store
 from pipeline.torch_runner import TorchRunner
 
@@ -40,20 +39,21 @@ def installed(runtime: str) -> str:
     return runtime
 
 
-def test_every_runtime_gives_the_models_logits(
-    images: Images, dense_record: ModelRecord, onnx_record: OnnxRecord, path: Path, store: Store
-) -> None:
+@pytest.fixture
+def expected(images: Images, dense_record: ModelRecord, store: Store) -> Logits:
     with torch.no_grad():
-        expected = load_model(dense_record, store)(torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(open_runner(dense_record, store)(images), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(open_runner(onnx_record, store)(images), expected, rtol=1e-4, atol=1e-5)
+        return np.asarray(load_model(dense_record, store)(torch.from_numpy(images)))
+
+
+def test_torch_gives_the_models_logits(images: Images, expected: Logits, dense_record: ModelRecord, store: Store) -> None:
+    found = TorchRunner(load_model(dense_record, store), device())(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("runtime", ON_THIS_CPU)
 def test_a_file_runs_at_any_batch_size_with_any_number_of_threads(
-    runtime: str, images: Images, dense_record: ModelRecord, path: Path, store: Store
+    runtime: str, images: Images, expected: Logits, path: Path
 ) -> None:
-    expected = open_runner(dense_record, store)(images)
     for threads in (0, 1, 2):
         runner = open_file(path, installed(runtime), "input", "logits", threads)
         assert runner.runtime == runtime
@@ -97,14 +97,6 @@ def test_the_clock_counts_sleep_on_the_wall_only() -> None:
     assert np.all(timings.wall_ms >= 20)
     assert timings.cpu_ms is not None
     assert np.all(timings.cpu_ms < timings.wall_ms)
-
-
-def test_the_record_decides_the_runner(dense_record: ModelRecord, onnx_record: OnnxRecord, store: Store) -> None:
-    torch_runner, onnx_runner = open_runner(dense_record, store), open_runner(onnx_record, store)
-    assert isinstance(torch_runner, TorchRunner)
-    assert torch_runner.device == device()
-    assert isinstance(onnx_runner, OnnxRunner)
-    assert onnx_runner.session.get_providers() == ["CPUExecutionProvider"]
 
 
 def test_torch_runs_in_eval_mode_and_without_gradients(images: Images) -> None:

@@ -189,6 +189,11 @@ def test_too_little_memory_is_told(gpu: Gpu, path: Path) -> None:
         TensorRTRunner(path, "input", "logits")
 
 
+def test_an_engine_needs_no_names(gpu: Gpu, path: Path) -> None:
+    images = np.ones((2, 3), dtype=np.float32)
+    np.testing.assert_array_equal(TensorRTRunner(path)(images), 2 * images)
+
+
 def test_an_engine_tells_what_it_takes_and_gives(gpu: Gpu, path: Path) -> None:
     assert engine_tensors(path) == ("input", "logits", (3,))
     gpu.inputs = ("input", "logits")

@@ -1,46 +1,69 @@
 """An engine held to its ONNX file and evaluated, with ONNX Runtime in the place of the GPU; none ran on a real one."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import tensorrt_runner
 from pipeline.config import DataConfig, EvaluateConfig, ExportConfig
+from pipeline.engine_runner import WithinProfile
 from pipeline.errors import InputError, StageError
 from pipeline.evaluate import evaluate
 from pipeline.exported import EngineRecord, OnnxRecord
-from pipeline.onnxruntime_runner import OnnxRunner
 from pipeline.runners import Images, Logits
 from pipeline.store import Store
-from pipeline.tensorrt_runner import EngineTensors
 from pipeline.verify_engine import verify_engine
 
 DATA, SEED = DataConfig(), 3
 SMALLEST, LARGEST = 2, 5
+on_posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
+
+# in the process that would run TensorRT
+STAND_IN = """
+import ctypes, os, signal, sys, types
+from pipeline.onnxruntime_runner import OnnxRunner
 
 class StandIn:
-    """Runs the ONNX file that lies where the engine should, in the profile's batches, and adds `error` to the first logit."""
-
     runtime = "tensorrt"
-    error = 0.0
 
-    def __init__(self, path: Path, input_name: str, output_name: str) -> None:
-        self._runner = OnnxRunner(path, input_name, output_name, 1)
+    def __init__(self, path, input_name, output_name):
+        assert (input_name, output_name) == ("", "")
+        self._runner = OnnxRunner(path, "input", "logits", 1)
+        {opening}
 
-    def __call__(self, images: Images) -> Logits:
-        assert SMALLEST <= len(images) <= LARGEST
+    def __call__(self, images):
+        assert {smallest} <= len(images) <= {largest}
+        {running}
         logits = self._runner(images)
-        logits[:, 0] += self.error
+        logits[:, 0] += {error}
         return logits
+
+sys.modules["pipeline.tensorrt_runner"] = types.SimpleNamespace(TensorRTRunner=StandIn)
+"""
+StandIn = Callable[..., None]
 
 
 @pytest.fixture
-def engine(onnx_record: OnnxRecord, monkeypatch: pytest.MonkeyPatch) -> EngineRecord:
-    names = onnx_record.input_name, onnx_record.output_name
-    monkeypatch.setattr(tensorrt_runner, "TensorRTRunner", StandIn)
-    monkeypatch.setattr(tensorrt_runner, "engine_tensors", lambda _: EngineTensors(*names, onnx_record.input_shape))
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """Called, it lets new processes run the ONNX file that lies where the engine should, with `error` in the first logit.
+
+    They refuse batches outside the profile, and execute `opening` when the file is loaded and `running` at each batch.
+    """
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def put(error: float = 0.0, opening: str = "", running: str = "") -> None:
+        values = {"smallest": SMALLEST, "largest": LARGEST, "error": error, "opening": opening, "running": running}
+        (tmp_path / "sitecustomize.py").write_text(STAND_IN.format(**values))
+
+    put()
+    return put
+
+
+@pytest.fixture
+def engine(onnx_record: OnnxRecord, stand_in: StandIn) -> EngineRecord:
     profile = (SMALLEST, SMALLEST, LARGEST)
     return EngineRecord(parents=(onnx_record.digest,), status="built", file=onnx_record.file, gpu="a GPU", profile=profile)
 
@@ -53,20 +76,39 @@ def test_an_engine_that_follows_its_file_is_called_executed(engine: EngineRecord
 
 
 def test_an_engine_that_does_not_is_refused(
-    engine: EngineRecord, onnx_record: OnnxRecord, store: Store, monkeypatch: pytest.MonkeyPatch
+    engine: EngineRecord, onnx_record: OnnxRecord, store: Store, stand_in: StandIn
 ) -> None:
-    monkeypatch.setattr(StandIn, "error", 1e3)
+    stand_in(error=1e3)
     with pytest.raises(StageError, match=r"the fp32 engine differs from its ONNX file .*; do not ship it"):
         verify_engine(engine, onnx_record, DATA, SEED, ExportConfig(), store)
 
 
+@on_posix
+def test_an_engine_that_hangs_is_ended(engine: EngineRecord, onnx_record: OnnxRecord, store: Store, stand_in: StandIn) -> None:
+    stand_in(opening="ctypes.CDLL(None).pause()")
+    message = r"^loading the engine in tensorrt took more than 2 s and was ended; raise (\w+).max_seconds, or lower \1.\w+$"
+    with pytest.raises(StageError, match=message):
+        verify_engine(engine, onnx_record, DATA, SEED, ExportConfig(max_seconds=2), store)
+    with pytest.raises(StageError, match=message):
+        evaluate(engine, "validation", DATA, SEED, EvaluateConfig(max_seconds=2), store)
+
+
+@on_posix
+def test_an_engine_that_crashes_ends_nothing_else(
+    engine: EngineRecord, onnx_record: OnnxRecord, store: Store, stand_in: StandIn
+) -> None:
+    stand_in(running="os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(StageError, match=r"^the process that was running the engine in tensorrt died of SIGSEGV"):
+        verify_engine(engine, onnx_record, DATA, SEED, ExportConfig(), store)
+
+
 def test_the_accuracy_of_an_engine_is_its_own(
-    engine: EngineRecord, onnx_record: OnnxRecord, store: Store, monkeypatch: pytest.MonkeyPatch
+    engine: EngineRecord, onnx_record: OnnxRecord, store: Store, stand_in: StandIn
 ) -> None:
     of_engine, of_file = (evaluate(each, "validation", DATA, SEED, EvaluateConfig(), store) for each in (engine, onnx_record))
     assert (of_engine.runtime, of_engine.subject) == ("tensorrt", engine.digest)
     assert (of_engine.top1, of_engine.recall, of_engine.predictions) == (of_file.top1, of_file.recall, of_file.predictions)
-    monkeypatch.setattr(StandIn, "error", 1e3)
+    stand_in(error=1e3)
     always_zero = evaluate(engine, "validation", DATA, SEED, EvaluateConfig(), store)
     assert always_zero.recall == (1.0, *(0.0,) * 9)
 
@@ -98,5 +140,5 @@ def test_batches_come_back_whole_and_in_order() -> None:
 
     run.runtime = "tensorrt"  # type: ignore[attr-defined]
     for count in (1, SMALLEST, LARGEST, 6, 13):
-        found = tensorrt_runner.WithinProfile(run, SMALLEST, LARGEST)(images[:count])
+        found = WithinProfile(run, SMALLEST, LARGEST)(images[:count])
         np.testing.assert_array_equal(found, images[:count] * 2)

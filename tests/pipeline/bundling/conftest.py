@@ -156,7 +156,7 @@ def store(run: RunReport) -> Store:
 def shared_bundle(run: RunReport, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the pruned candidate, to be read only."""
     target = tmp_path_factory.mktemp("bundles") / "bundle"
-    bundle(run, PRUNED, target, DATA, SEED, store)
+    bundle(run, PRUNED, target, DATA, SEED, EvaluateConfig(), store)
     return target
 
 

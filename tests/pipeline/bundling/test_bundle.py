@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pipeline.bundle import bundle
-from pipeline.config import DataConfig
+from pipeline.config import DataConfig, EvaluateConfig
 from pipeline.data import load_data
 from pipeline.errors import InputError, StageError
 from pipeline.manifest import Manifest
@@ -65,7 +65,7 @@ def test_the_bundle_holds_every_precision_and_no_engine_that_was_not_executed(
 
 
 def test_the_dense_candidate_has_a_bundle_of_one_file(run: RunReport, store: Store, tmp_path: Path) -> None:
-    record = bundle(run, "dense", tmp_path / "dense", DATA, SEED, store)
+    record = bundle(run, "dense", tmp_path / "dense", DATA, SEED, EvaluateConfig(), store)
     manifest = manifest_of(tmp_path / "dense")
     assert [model.path for model in manifest.models] == ["model.fp32.onnx"]
     assert manifest.triton == {"digits_dense_onnx": "model.fp32.onnx", "digits_dense_trt": "model.fp32.onnx"}
@@ -75,8 +75,8 @@ def test_the_dense_candidate_has_a_bundle_of_one_file(run: RunReport, store: Sto
 
 
 def test_the_same_report_gives_the_same_bytes(run: RunReport, store: Store, shared_bundle: Path, tmp_path: Path) -> None:
-    first = bundle(run, PRUNED, tmp_path / "again", DATA, SEED, store)
-    second = bundle(run, PRUNED, tmp_path / "again", DATA, SEED, store, force=True)
+    first = bundle(run, PRUNED, tmp_path / "again", DATA, SEED, EvaluateConfig(), store)
+    second = bundle(run, PRUNED, tmp_path / "again", DATA, SEED, EvaluateConfig(), store, force=True)
     assert files_of(tmp_path / "again") == files_of(shared_bundle)
     assert first.digest == second.digest
     with zipfile.ZipFile(shared_bundle / "golden.npz") as archive:
@@ -152,7 +152,7 @@ def test_names_and_shapes_are_those_in_the_files(shared_bundle: Path) -> None:
 def test_latency_that_was_not_measured_is_said_to_be_absent(run: RunReport, store: Store, tmp_path: Path) -> None:
     series = tuple(each for each in run.latency.series if each.candidate == "dense")
     report = run.model_copy(update={"latency": run.latency.model_copy(update={"series": series})})
-    bundle(report, PRUNED, tmp_path / "bundle", DATA, SEED, store)
+    bundle(report, PRUNED, tmp_path / "bundle", DATA, SEED, EvaluateConfig(), store)
     manifest = manifest_of(tmp_path / "bundle")
     assert manifest.latency == ()
     assert manifest.machine is None
@@ -200,13 +200,13 @@ def test_other_data_than_the_runs_is_refused(
     data: DataConfig, message: str, run: RunReport, store: Store, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        bundle(run, PRUNED, tmp_path / "bundle", data, SEED, store)
+        bundle(run, PRUNED, tmp_path / "bundle", data, SEED, EvaluateConfig(), store)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_candidate_that_is_not_there_is_refused(run: RunReport, store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no candidate tolerance-0\.3; .* dense, tolerance-0\.2"):
-        bundle(run, "tolerance-0.3", tmp_path / "bundle", DATA, SEED, store)
+        bundle(run, "tolerance-0.3", tmp_path / "bundle", DATA, SEED, EvaluateConfig(), store)
     assert not list(tmp_path.iterdir())
 
 
@@ -223,7 +223,7 @@ def test_a_file_of_the_store_that_is_not_what_it_was_is_refused(
         content[content.index(b"pytorch")] ^= 1  # it still is a model
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        bundle(run, PRUNED, tmp_path / "bundle", DATA, SEED, own)
+        bundle(run, PRUNED, tmp_path / "bundle", DATA, SEED, EvaluateConfig(), own)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
@@ -236,5 +236,13 @@ def test_files_that_differ_in_their_output_are_refused(run: RunReport, store: St
     stranger = first.onnx.model_copy(update={"file": own.put(proto.SerializeToString(), ".onnx"), "output_name": "other"})
     changed = pruned.model_copy(update={"variants": (first.model_copy(update={"onnx": stranger}), *rest)})
     with pytest.raises(StageError, match=r"the fp16 file takes .*other.*, the fp32 file .*logits.*; quantise it anew"):
-        bundle(run.model_copy(update={"candidates": (dense, changed)}), PRUNED, tmp_path / "bundle", DATA, SEED, own)
+        bundle(
+            run.model_copy(update={"candidates": (dense, changed)}),
+            PRUNED,
+            tmp_path / "bundle",
+            DATA,
+            SEED,
+            EvaluateConfig(),
+            own,
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

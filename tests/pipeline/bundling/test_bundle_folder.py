@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.bundle import bundle
+from pipeline.config import EvaluateConfig
 from pipeline.errors import InputError
 from pipeline.measurements import RunReport
 from pipeline.store import Store
@@ -29,12 +30,12 @@ def largest_file(size: int) -> Iterator[None]:
 
 def test_a_full_disk_ends_in_one_sentence_and_leaves_what_was_there(run: RunReport, store: Store, tmp_path: Path) -> None:
     with largest_file(3000), pytest.raises(InputError, match=r"cannot write .*bundle: File too large; free space there"):
-        bundle(run, PRUNED, tmp_path / "bundle", DATA, SEED, store)
+        bundle(run, PRUNED, tmp_path / "bundle", DATA, SEED, EvaluateConfig(), store)
     assert not list(tmp_path.iterdir())
-    bundle(run, "dense", tmp_path / "bundle", DATA, SEED, store)
+    bundle(run, "dense", tmp_path / "bundle", DATA, SEED, EvaluateConfig(), store)
     before = files_of(tmp_path / "bundle")
     with largest_file(3000), pytest.raises(InputError, match="cannot write"):
-        bundle(run, PRUNED, tmp_path / "bundle", DATA, SEED, store, force=True)
+        bundle(run, PRUNED, tmp_path / "bundle", DATA, SEED, EvaluateConfig(), store, force=True)
     assert files_of(tmp_path / "bundle") == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -43,14 +44,14 @@ def test_only_an_untouched_bundle_is_replaced_and_only_by_force(
     run: RunReport, store: Store, own_bundle: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="holds an earlier bundle; replace it with --force"):
-        bundle(run, "dense", own_bundle, DATA, SEED, store)
+        bundle(run, "dense", own_bundle, DATA, SEED, EvaluateConfig(), store)
     engine = own_bundle / "model.fp16.engine"
     engine.write_bytes(b"built on the device")
     with pytest.raises(InputError, match=r"holds model\.fp16\.engine, which came after the bundle"):
-        bundle(run, "dense", own_bundle, DATA, SEED, store, force=True)
+        bundle(run, "dense", own_bundle, DATA, SEED, EvaluateConfig(), store, force=True)
     assert set(files_of(own_bundle)) == MODELS | OTHERS | {engine.name}
     engine.unlink()
-    bundle(run, "dense", own_bundle, DATA, SEED, store, force=True)
+    bundle(run, "dense", own_bundle, DATA, SEED, EvaluateConfig(), store, force=True)
     assert manifest_of(own_bundle).candidate == "dense"
     assert "model.fp16.onnx" not in files_of(own_bundle)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -71,12 +72,12 @@ def test_what_somebody_else_made_is_not_touched(
     put(target)
     for force in (False, True):
         with pytest.raises(InputError, match=message):
-            bundle(run, PRUNED, target, DATA, SEED, store, force=force)
+            bundle(run, PRUNED, target, DATA, SEED, EvaluateConfig(), store, force=force)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert target.is_file() or target.is_symlink() or (target / "thesis").is_dir()
 
 
 def test_an_empty_folder_is_not_in_the_way(run: RunReport, store: Store, tmp_path: Path) -> None:
     (tmp_path / "new" / "bundle").mkdir(parents=True)
-    bundle(run, "dense", tmp_path / "new" / "bundle", DATA, SEED, store)
+    bundle(run, "dense", tmp_path / "new" / "bundle", DATA, SEED, EvaluateConfig(), store)
     assert (tmp_path / "new" / "bundle" / "SHA256SUMS").is_file()

@@ -1,5 +1,7 @@
 import io
 import math
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from pipeline import golden as stage
+from pipeline.config import EvaluateConfig
 from pipeline.data import load_data
 from pipeline.errors import StageError
 from pipeline.exported import OnnxRecord, Precision
@@ -17,6 +20,7 @@ from pipeline.golden import GoldenSet, golden_set, tolerance
 from pipeline.manifest import Manifest
 from pipeline.measurements import RunReport
 from pipeline.store import Store
+from pipeline.watched_process import Limits
 
 from .conftest import DATA, SEED
 
@@ -100,14 +104,25 @@ def test_equal_sets_give_equal_bytes_and_come_back(run: RunReport) -> None:
 
 
 def test_logits_that_are_not_finite_are_refused(run: RunReport, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "open_file", lambda *_, **__: lambda images: np.full((len(images), 10), np.inf, np.float32))
+    monkeypatch.setattr(
+        stage, "running", lambda *_, **__: nullcontext(lambda images: np.full((len(images), 10), np.inf, np.float32))
+    )
     with pytest.raises(StageError, match="the fp32 file gives logits that are not finite"):
-        golden_set((run.candidates[0].onnx,), load_data(DATA, SEED), store)
+        golden_set((run.candidates[0].onnx,), load_data(DATA, SEED), Limits(), store)
 
 
 def test_a_small_validation_split_gives_what_it_has(run: RunReport, store: Store) -> None:
     data = load_data(DATA, SEED)
     few = type(data)(**{**vars(data), "validation_indices": data.validation_indices[:5]})
-    found = golden_set((run.candidates[0].onnx,), few, store)
+    found = golden_set((run.candidates[0].onnx,), few, Limits(), store)
     assert found.images.shape == (5, 1, 8, 8)
     assert found.logits["fp32"].shape == (5, 10)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_file_that_hangs_is_ended(run: RunReport, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import ctypes\nctypes.CDLL(None).pause()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    message = r"^loading the fp32 file in onnxruntime took more than 1 s and was ended; raise evaluate.max_seconds, or give"
+    with pytest.raises(StageError, match=message):
+        golden_set((run.candidates[0].onnx,), load_data(DATA, SEED), EvaluateConfig(max_seconds=1).limits("bundle"), store)

@@ -23,7 +23,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.exported import OnnxRecord, Precision
 from pipeline.quantize import quantize
 from pipeline.records import CalibrationSet, Preprocessing
-from pipeline.runners import open_runner
+from pipeline.runners import open_file
 from pipeline.store import Store
 from pipeline.watched_process import Limits
 
@@ -71,7 +71,8 @@ def test_the_file_follows_the_fp32_file_as_its_parity_says(precision: Precision,
     store, records = made
     data = load_data(DATA, SEED)
     images = data.train.load(data.validation_indices[: EXPORT.samples])[0].numpy()
-    expected, found = (open_runner(record, store)(images) for record in (onnx_record, records[precision]))
+    paths = (store.path(record.file) for record in (onnx_record, records[precision]))
+    expected, found = (open_file(path, "onnxruntime", "input", "logits")(images) for path in paths)
     parity = records[precision].parity
     assert parity.batch_sizes == (1, 3, 16)
     assert parity.samples == len(images)
