@@ -13,11 +13,12 @@ from pipeline.redact import redacted
 class PipelineError(Exception):
     """Base of what the pipeline raises on purpose: one sentence with what was found, what was expected, what to do.
 
-    Secrets of the environment are left out of it, since whoever catches it will show it.
+    Secrets of the environment are left out of it, since whoever catches it will show it, and so are the line ends of what it
+    quotes.
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(redacted(sentence))
+        super().__init__(" ".join(redacted(sentence).splitlines()))
 
 
 class InputError(PipelineError):

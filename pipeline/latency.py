@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
-from pipeline.records import FileRef, Record, Value
+from pipeline.records import Count, FileRef, Milliseconds, Ratio, Record, Value
 
 Runtime = Literal["torch", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 Verdict = Literal["reference", "faster", "not faster", "slower", "too noisy to tell"]
@@ -87,25 +87,32 @@ class LatencySeries(Value):
     candidate: str
     precision: str = "fp32"
     runtime: Runtime = "onnxruntime"
-    batch_size: int
-    runs: int
-    p50_ms: float
-    p50_low_ms: float
-    p50_high_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    mean_ms: float
+    batch_size: Count
+    runs: Count
+    p50_ms: Milliseconds
+    p50_low_ms: Milliseconds
+    p50_high_ms: Milliseconds
+    p90_ms: Milliseconds
+    p95_ms: Milliseconds
+    p99_ms: Milliseconds
+    mean_ms: Milliseconds
     cpu_ms: float | None = None
     throughput: float = Field(description="images a second at the median")
     macs_ratio: float | None = Field(None, description="MACs of the reference over this model's MACs")
-    speedup: float
-    speedup_low: float
-    speedup_high: float
-    fp32_speedup: float | None = None
-    fp32_speedup_low: float | None = None
-    fp32_speedup_high: float | None = None
+    speedup: Ratio
+    speedup_low: Ratio
+    speedup_high: Ratio
+    fp32_speedup: Ratio | None = None
+    fp32_speedup_low: Ratio | None = None
+    fp32_speedup_high: Ratio | None = None
     verdict: Verdict
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        known = [value is not None for value in (self.fp32_speedup, self.fp32_speedup_low, self.fp32_speedup_high)]
+        if any(known) and not all(known):
+            raise ValueError("fp32_speedup and its interval are known together, or not at all")
+        return self
 
 
 class LatencyReport(Record):

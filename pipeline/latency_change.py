@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from pipeline.errors import InputError
 from pipeline.input_size import REPORT_MIB, read_limited
 from pipeline.latency import LatencyReport, LatencySeries, Machine, Runtime
 from pipeline.machine import refuse_other_machine
+from pipeline.saved_record import record_in
 
 Key = tuple[str, Runtime, int]  # a file's name, what runs it, the batch size
 # between 30 measurements of one file on a machine with other work, the intervals lay up to 3 % apart, in 27 % of all pairs
@@ -42,10 +41,10 @@ def read_latency(path: Path) -> LatencyReport:
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a file that fair-pruner bench --json has written")
     try:
-        return LatencyReport.model_validate_json(read_limited(path, REPORT_MIB))
-    except ValidationError as error:
+        return record_in(read_limited(path, REPORT_MIB), LatencyReport)
+    except ValueError as error:
         raise InputError(
-            f"{path} is no latency report ({error.errors()[0]['msg']}); give a file that fair-pruner bench --json has written"
+            f"{path} is no latency report ({error}); give a file that fair-pruner bench --json has written"
         ) from error
 
 

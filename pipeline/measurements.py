@@ -1,12 +1,12 @@
 """What was measured on the records: accuracy, latency, and everything together in the report of a run."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.latency import LatencyReport, LayerCostRecord, Runtime
-from pipeline.records import FileRef, Goal, ModelRecord, PlanRecord, Record, ScoreRecord, Value
+from pipeline.records import Count, FileRef, Goal, ModelRecord, PlanRecord, Record, ScoreRecord, Share, Value
 
 
 class EvalReport(Record):
@@ -15,10 +15,10 @@ class EvalReport(Record):
     subject: str = Field(description="digest of the record of the model, ONNX file or engine that was evaluated")
     runtime: Runtime
     split: Literal["validation", "test"]
-    samples: int
-    top1: float
-    top5: float | None
-    recall: tuple[float, ...]
+    samples: Count
+    top1: Share
+    top5: Share | None
+    recall: Annotated[tuple[Share, ...], Field(min_length=1)]
     predictions: FileRef | None = Field(None, description="int32 (2, samples) as .npy: predicted class and label of each image")
 
 

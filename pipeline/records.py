@@ -10,12 +10,18 @@ import json
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Record")
+
+# bounds without which a number could not be reckoned with: a report may be read that somebody has changed
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=0)]
+Milliseconds = Annotated[float, Field(ge=1e-6)]  # a nanosecond is the clock's step
 
 
 class Value(BaseModel):
@@ -125,8 +131,8 @@ class ModelRecord(Record):
     architecture: Architecture
     plan: FileRef | None
     weights: FileRef
-    params: int
-    macs: int
+    params: Count
+    macs: Count
     history: tuple[Epoch, ...] = ()
     steps: tuple[TrainingStep, ...] = ()
     stopped: str = ""
@@ -189,7 +195,7 @@ class Depth(Value):
 
     group: str
     kind: str
-    units: int
+    units: Count
     removed: int
     tod: float
     removed_mass: float
@@ -218,7 +224,7 @@ class PlanRecord(Record):
     tolerance: float
     limit: float | None
     depths: tuple[Depth, ...]
-    units: int
+    units: Count
     units_removed: int
     params: int
     macs: int

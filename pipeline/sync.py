@@ -4,17 +4,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from pipeline.errors import InputError, StageError
 from pipeline.measurements import RunReport, TrackRecord
 from pipeline.mlflow_runs import Times
 from pipeline.registry import register
+from pipeline.saved_report import REPORT, read_report_file
 from pipeline.spool import Unlogged, mark_logged, syncing, unlogged
 from pipeline.store import Store
 from pipeline.track import track
-
-REPORT = "report.json"
 
 
 class Synced(NamedTuple):
@@ -55,8 +52,8 @@ def _synced(entry: Unlogged, output: Path) -> Synced:
 
 def _report(file: Path, entry: Unlogged) -> RunReport:
     try:
-        report = RunReport.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
+        report = read_report_file(file)
+    except InputError as error:
         raise InputError(
             f"the report of {entry.name} in the spool cannot be read; log it with the version that ran it"
         ) from error

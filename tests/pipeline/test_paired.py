@@ -28,7 +28,7 @@ def report(store: Store, right: list[bool], labels: list[int] | None = None, spl
         samples=len(right),
         top1=sum(right) / len(right),
         top5=None,
-        recall=(),
+        recall=(sum(right) / len(right),),
         predictions=store.put(content.getvalue(), ".npy"),
     )
 
