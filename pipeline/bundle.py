@@ -21,7 +21,7 @@ from pipeline.saved_report import candidate_named
 from pipeline.store import Store
 from pipeline.triton import triton_files
 
-SCRIPTS = ("verify.py", "benchmark.py", "build_engine.py", "cuda_engine.py")
+SCRIPTS = ("verify.py", "benchmark.py", "build_engine.py", "bundle_content.py", "cuda_engine.py")
 
 
 class BundleRecord(Record):

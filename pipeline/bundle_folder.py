@@ -28,7 +28,8 @@ def check_free(target: Path, force: bool) -> None:
     if not force:
         raise InputError(f"{target} holds an earlier bundle; replace it with --force, or choose another --output")
     sums = target / SUMS
-    listed = {line.partition("  ")[2] for line in sums.read_text(encoding="utf-8").splitlines()} if sums.is_file() else set()
+    text = sums.read_text(encoding="utf-8", errors="replace") if sums.is_file() else ""
+    listed = {line.partition("  ")[2] for line in text.splitlines()}
     for path in _paths(target):
         if path not in listed | {SUMS}:
             raise InputError(f"{target} holds {path}, which came after the bundle; move it elsewhere, --force would remove it")

@@ -22,7 +22,7 @@ CONTENTS = (
     "`golden.npz`: {samples} validation images as the model takes them, and every file's logits on them; they are images of the "
     "data set and come under its licence",
     "`triton/`: a model repository for Triton: `{served}` serves `{served_file}` on the CPU, `{built}` an engine that you build",
-    "`cuda_engine.py`: how the scripts run engines",
+    "`bundle_content.py`, `cuda_engine.py`: how the scripts read the bundle and run engines",
     "`SHA256SUMS`: for `sha256sum -c SHA256SUMS`. It guards against damage, not against somebody who changes both: take bundles, "
     "and engines even more, which are native code, only from sources that you trust",
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 
 MIB = 2**20
-CONFIG_MIB, REPORT_MIB = 1, 256
+CONFIG_MIB, SUMS_MIB, REPORT_MIB = 1, 16, 256
 DATA_MIB = 2048  # of one file of a published data set, unpacked; the largest there is has 1.5 GB
 ONNX_MIB = 2048  # no protobuf is larger
 

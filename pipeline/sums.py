@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.input_size import SUMS_MIB, read_limited
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -22,7 +23,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     if not file.is_file():
         raise InputError(f"{folder} has no {SUMS}, so nothing can be checked; run again with this version to write it anew")
     found = {}
-    for line in file.read_text(errors="replace").splitlines():
+    for line in read_limited(file, SUMS_MIB).decode(errors="replace").splitlines():
         match = LINE.fullmatch(line)
         if not match or Path(match[2]).is_absolute() or ".." in Path(match[2]).parts:
             raise InputError(f"{file} has the line {line[:100]!r}; expected a SHA-256 and a path within the folder")

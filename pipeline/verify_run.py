@@ -51,6 +51,9 @@ def _store(folder: Path) -> Iterator[Finding]:
 
 
 def _flaw(path: Path, digest: str) -> str:
-    if not path.is_file():
-        return "missing"
-    return "" if digest_of_file(path) == digest else "altered"
+    try:
+        if not path.is_file():
+            return "missing"
+        return "" if digest_of_file(path) == digest else "altered"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

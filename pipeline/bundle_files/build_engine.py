@@ -6,7 +6,7 @@
 
 Needs tensorrt (10 or newer) on the GPU that will run the engine, or tensorrt_rtx, which builds without a GPU. The network is
 strongly typed: precision is the file's own. Beside the engine it writes what was built (.json) and what the builder said
-(.log). Exit code 0 if the engine is there, 1 if the build failed, 2 if the arguments do not fit.
+(.log). Exit code 0 if the engine is there, 1 if the build failed, 2 if the arguments or the bundle do not fit.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class BuildError(Exception):
 
 
 class InputError(Exception):
-    """The arguments do not fit; the message says what to change."""
+    """The arguments or the bundle do not fit; the message says what to change."""
 
 
 def main() -> int:
@@ -47,11 +47,13 @@ def main() -> int:
     parser.add_argument("--target", action="append", default=[], help="tensorrt_rtx: compute capability such as SM86; repeatable")
     parser.add_argument("--timing-cache", type=Path, help="tensorrt: default timing.cache in this folder")
     arguments = parser.parse_args()
+    sys.dont_write_bytecode = True  # a bundle stays as it is
+    content = importlib.import_module("bundle_content")
     try:
-        build(order(arguments, json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))))
-    except (InputError, BuildError, OSError) as error:
+        build(order(arguments, content.read_manifest(FOLDER)))
+    except (InputError, content.BundleError, BuildError, OSError) as error:
         print(f"build_engine.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return 1 if isinstance(error, BuildError | OSError) else 2
     return 0
 
 

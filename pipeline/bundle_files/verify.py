@@ -11,7 +11,6 @@ not.
 import argparse
 import hashlib
 import importlib
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -58,7 +57,7 @@ def main() -> int:
         manifest = check_manifest(check, sums)
         if check.failed:
             return 1
-        golden = dict(np.load(FOLDER / manifest["golden"]["path"], allow_pickle=False))
+        golden = importlib.import_module("bundle_content").read_golden(FOLDER, manifest)
         if arguments.engine:
             check_engine(check, manifest, golden, arguments.engine, arguments.precision)
         else:
@@ -88,8 +87,7 @@ def check_sums(check: Checks) -> dict[str, str]:
 
 def check_manifest(check: Checks, sums: dict[str, str]) -> dict[str, Any]:
     """manifest.json against the other files."""
-    manifest: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
-    check(manifest["schema_version"] == 1, f"manifest.json has schema version {manifest['schema_version']}, this script reads 1")
+    manifest: dict[str, Any] = importlib.import_module("bundle_content").read_manifest(FOLDER)
     for entry in (*manifest["models"], *manifest["engines"], manifest["golden"]):
         path = FOLDER / entry["path"]
         same = sums.get(entry["path"]) == entry["sha256"] and path.is_file() and path.stat().st_size == entry["size_bytes"]
@@ -127,8 +125,7 @@ def check_model(check: Checks, manifest: dict[str, Any], golden: dict[str, Any],
 
 def check_engine(check: Checks, manifest: dict[str, Any], golden: dict[str, Any], path: Path, precision: str | None) -> None:
     """An engine on the GPU: logits as they were, in every golden batch that it takes."""
-    note = path.with_name(path.name + ".json")
-    built = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    built = importlib.import_module("bundle_content").read_note(path)
     shipped = {(FOLDER / each["path"]).resolve(): each["precision"] for each in manifest["engines"]}
     precision = precision or built.get("precision") or shipped.get(path.resolve())
     models = {model["precision"]: model for model in manifest["models"]}

@@ -1,12 +1,15 @@
+import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.latency import LatencyReport, LatencySeries, Machine
 from pipeline.latency_change import changes, read_latency, refuse_incomparable
+
+from .. import json_changes
 
 HERE = Machine(cpu="A", cores=2, system="s", versions={"onnxruntime": "1"}, load_average=0, busy_cores=0)
 
@@ -88,3 +91,25 @@ def test_only_what_is_comparable_is_compared() -> None:
         refuse_incomparable(earlier, HERE, 2, asked)
     with pytest.raises(InputError, match="measured a in onnxruntime at batch 1, and nothing of that is asked for now"):
         refuse_incomparable(earlier, HERE, 1, frozenset({("a", "onnxruntime", 8)}))
+
+
+SAVED = json.loads(report(series("a", 4, 3.9, 4.1), series("b", 8, 7, 9)).model_dump_json())
+
+
+@settings(max_examples=200, deadline=None)
+@example(made=[(("series", 0, "p50_low_ms"), 0)])
+@example(made=[(("series", 0, "p50_high_ms"), float("nan"))])
+@given(made=json_changes.changes(SAVED))
+def test_whatever_is_changed_in_a_report_it_is_refused_or_can_be_compared(
+    made: list[json_changes.Change], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "latency.json"
+    file.write_text(json.dumps(json_changes.changed(SAVED, made)))
+    try:
+        earlier = read_latency(file)
+        refuse_incomparable(earlier, HERE, 1, frozenset({("a", "onnxruntime", 1)}))
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        now = LatencyReport.model_validate(SAVED)
+        assert all(each.verdict for each in (*changes(earlier, now), *changes(now, earlier)))

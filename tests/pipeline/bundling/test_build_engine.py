@@ -156,6 +156,8 @@ def build(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     """The script in this process, as if it lay in the bundle."""
     script: Any = importlib.import_module("pipeline.bundle_files.build_engine")
     monkeypatch.setattr(script, "FOLDER", own_bundle)
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+    monkeypatch.setitem(sys.modules, "bundle_content", importlib.import_module("pipeline.bundle_files.bundle_content"))
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["build_engine.py", *arguments])

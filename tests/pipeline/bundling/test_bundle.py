@@ -31,6 +31,7 @@ OTHERS = {
     "SHA256SUMS",
     "benchmark.py",
     "build_engine.py",
+    "bundle_content.py",
     "cuda_engine.py",
     "engines/model.fp16.engine",  # the one that was executed; that of int8-trt was only built
     "golden.npz",

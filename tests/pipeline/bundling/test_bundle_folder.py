@@ -51,6 +51,11 @@ def test_only_an_untouched_bundle_is_replaced_and_only_by_force(
         bundle(run, "dense", own_bundle, DATA, SEED, EvaluateConfig(), store, force=True)
     assert set(files_of(own_bundle)) == MODELS | OTHERS | {engine.name}
     engine.unlink()
+    sums = (own_bundle / "SHA256SUMS").read_bytes()
+    (own_bundle / "SHA256SUMS").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"holds \.fair-pruner-bundle, which came after the bundle"):
+        bundle(run, "dense", own_bundle, DATA, SEED, EvaluateConfig(), store, force=True)
+    (own_bundle / "SHA256SUMS").write_bytes(sums)
     bundle(run, "dense", own_bundle, DATA, SEED, EvaluateConfig(), store, force=True)
     assert manifest_of(own_bundle).candidate == "dense"
     assert "model.fp16.onnx" not in files_of(own_bundle)

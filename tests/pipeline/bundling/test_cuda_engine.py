@@ -143,6 +143,7 @@ def verify(shared_bundle: Path, cuda_engine: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(script, "FOLDER", shared_bundle)
     monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
     monkeypatch.setitem(sys.modules, "cuda_engine", cuda_engine)
+    monkeypatch.setitem(sys.modules, "bundle_content", importlib.import_module("pipeline.bundle_files.bundle_content"))
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["verify.py", *map(str, arguments)])

@@ -114,12 +114,31 @@ def test_a_model_with_another_input_name_fails(own_bundle: Path, script: Script)
 def test_a_manifest_that_contradicts_the_checksums_fails(own_bundle: Path, script: Script) -> None:
     content = json.loads((own_bundle / "manifest.json").read_bytes())
     content["models"][0]["size_bytes"] += 1
-    content["schema_version"] = 2
     replaced(own_bundle, "manifest.json", json.dumps(content).encode())
-    assert failures(script(own_bundle, "verify.py")) == [
-        "FAIL  manifest.json has schema version 2, this script reads 1",
-        "FAIL  manifest.json and SHA256SUMS differ about model.fp32.onnx",
-    ]
+    assert failures(script(own_bundle, "verify.py")) == ["FAIL  manifest.json and SHA256SUMS differ about model.fp32.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "manifest.json cannot be read (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
+        (b"[" * 10**5, "manifest.json cannot be read (maximum recursion depth exceeded"),
+        (b'{"schema_version": 2}', "manifest.json has schema version 2, this script reads 1"),
+        (b'{"schema_version": 1}', "manifest.json has no inputs"),
+    ],
+)
+@pytest.mark.parametrize("name", ["verify.py", "benchmark.py", "build_engine.py"])
+def test_every_script_refuses_another_manifest_in_one_line(
+    name: str, content: bytes, message: str, own_bundle: Path, script: Script
+) -> None:
+    replaced(own_bundle, "manifest.json", content)
+    done = script(own_bundle, name)
+    assert done.returncode == (2 if name == "build_engine.py" else 1)
+    (line,) = failures(done) if name == "verify.py" else done.stderr.splitlines()
+    assert message in line
+    assert line.endswith("; copy the bundle again")
+    assert "Traceback" not in done.stderr
+    assert not list(own_bundle.rglob("__pycache__"))
 
 
 def test_logits_that_are_not_numbers_fail(shared_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

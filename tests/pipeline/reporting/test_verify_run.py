@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pipeline.doctor import usable
 from pipeline.errors import InputError
@@ -69,3 +71,16 @@ def test_sums_that_are_none_or_lead_elsewhere_are_refused(run: Path, line: str) 
     (run / SUMS).write_text(f"{line}\n")
     with pytest.raises(InputError, match="expected a SHA-256 and a path within the folder"):
         read_sums(run)
+
+
+@example(content=f"{'0' * 64}  {'x' * 300}".encode())
+@example(content=f"{'0' * 64}  a\0b".encode())
+@given(content=st.binary(max_size=40) | st.text(max_size=20).map(lambda name: f"{'0' * 64}  {name}".encode()))
+def test_whatever_the_sums_are_the_rest_is_told_too(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "sums"
+    folder.mkdir(exist_ok=True)
+    (folder / SUMS).write_bytes(content)
+    found = verify_run(folder)
+    assert {finding.subject for finding in found} >= {"report.json"}
+    assert len(found) >= 2
+    assert all(len(finding.detail.splitlines()) == 1 for finding in found)
