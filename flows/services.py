@@ -132,8 +132,8 @@ class _Child:
 
     def _tail(self) -> str:
         """Where its log is, with the last lines."""
-        lines = [line for line in self.service.log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
-        return "\n  ".join([f"the last lines of {self.service.log}:", *(lines or ["(it is empty)"])])
+        lines = [line.strip() for line in self.service.log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
+        return f"the last lines of {self.service.log}: {' | '.join(lines) or '(it is empty)'}"
 
 
 @contextmanager

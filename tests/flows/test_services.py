@@ -108,8 +108,7 @@ def test_one_that_dies_again_and_again_is_given_up_with_its_last_lines() -> None
     assert "child ended with exit code 3, 4 times in a row within 30 s of its start; the last lines of child.log:" in str(
         error.value
     )
-    assert str(error.value).endswith("\n  19\n  20\n  no such table")
-    assert "\n  11\n" not in str(error.value)
+    assert str(error.value).endswith(" child.log: 12 | 13 | 14 | 15 | 16 | 17 | 18 | 19 | 20 | no such table")
     assert sum("starting it again" in line for line in said) == 3
     assert not any(map(running, family()))
 
@@ -123,7 +122,7 @@ def test_one_that_lives_long_enough_may_die_any_number_of_times(monkeypatch: pyt
 
 def test_one_that_never_gets_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "START_SECONDS", 0.3)
-    with pytest.raises(StageError, match=r"(?s)child is not ready after 0 s; the last lines of child.log:\n  \(it is empty\)"):
+    with pytest.raises(StageError, match=r"child is not ready after 0 s; the last lines of child.log: \(it is empty\)"):
         supervise([child("sleep 600", lambda: False)], lambda: None, print)
 
 

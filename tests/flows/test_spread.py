@@ -185,7 +185,9 @@ def served_by_two(folder: Path, server: PrefectServer) -> "Iterator[list[subproc
         yield workers
     finally:
         for each in workers:
-            each.terminate()
+            if each.poll() is None:  # a worker passes SIGTERM on to itself as SIGINT, which a shell's background ignores
+                for process in (*psutil.Process(each.pid).children(recursive=True), each):
+                    process.kill()
             each.wait(60)
 
 
