@@ -106,6 +106,8 @@ def _validated(values: dict[str, Any], where: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{where}: {_sentence(error)}") from error
+    except InputError as error:  # of the output, which is a place
+        raise InputError(f"{where}: {error}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -15,6 +15,8 @@ from pipeline.preprocess import GREY, normalise, preprocess
 from pipeline.records import Preprocessing
 
 DECODERS = 4  # threads that decode the images of one batch
+# what Pillow may take a file for, whatever its name: PostScript, for one, it would hand to an interpreter
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 @runtime_checkable
@@ -93,7 +95,7 @@ def folder_split(folder: Path, how: Preprocessing) -> tuple[DatasetSplit, tuple[
 def _decoded(path: str) -> Image.Image:
     try:
         with Path(path).open("rb") as file:
-            image = Image.open(file)
+            image = Image.open(file, formats=FORMATS)
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as an image ({' '.join(str(error).split())}); replace or remove it") from error

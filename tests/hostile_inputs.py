@@ -3,7 +3,9 @@
 Used by tests/flows/test_hostile_inputs.py in one process, and by tests/benchmarks/hostile_inputs.py in a process for each.
 """
 
+import copy
 import gzip
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import onnx
 import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, validate
 from torch import nn
@@ -35,6 +38,7 @@ from .hostile_files import (
     zip_that_climbs,
 )
 from .onnx_files import classifier
+from .pipeline.bundling.manifests import MANIFEST
 from .pipeline.reporting.finished import finished
 
 Words = list[str]
@@ -198,6 +202,29 @@ def sums(line: str) -> Callable[[Path], Words]:
     return make
 
 
+def manifest(script: str, change: Callable[[dict[str, Any]], str]) -> Callable[[Path], Words]:
+    """A script of a bundle beside another manifest.json."""
+
+    def make(folder: Path) -> Words:
+        for name in (script, "bundle_content.py"):
+            (folder / name).write_bytes((Path(bundle_files.__path__[0]) / name).read_bytes())
+        (folder / "manifest.json").write_text(change(copy.deepcopy(MANIFEST)))
+        return [script]
+
+    return make
+
+
+def elsewhere(content: dict[str, Any]) -> str:
+    content["models"][0]["path"] = "/etc/passwd"
+    return json.dumps(content)
+
+
+def postscript() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(content, "EPS")
+    return content.getvalue()
+
+
 def typed(*words: str) -> Callable[[Path], Words]:
     return lambda folder: [*config(folder), *words] if words[0].startswith("--") else [*words]
 
@@ -214,6 +241,24 @@ INPUTS = (
     Input("command line", "a run that is none", typed("gate", "."), "has no report.json"),
     Input("command line", "a report nested 100,000 deep", report("[" * 100_000), "cannot be read"),
     Input("command line", "a report of another form", report('{"name": 1}'), "Input should be a valid string"),
+    Input(
+        "command line",
+        "a report of a test on no images",
+        run("compare", lambda content: content["candidates"][1]["onnx_test"].update(samples=0)),
+        "candidates.1.onnx_test.samples: Input should be greater than or equal to 1",
+    ),
+    Input(
+        "command line",
+        "a report with a latency of 10^400 ms",
+        run("gate", lambda content: content["latency"]["series"][1].update(p50_ms=10**400)),
+        "it holds the number inf",
+    ),
+    Input(
+        "command line",
+        "a report with a candidate twice",
+        run("compare", lambda content: content["candidates"].append(content["candidates"][1])),
+        "it holds tolerance-0.2 fp32 more than once",
+    ),
     Input("YAML", "aliases for 9^9 values", text(BOMB), "comes to more than 10000 values with its aliases"),
     Input("YAML", "an alias of itself", text("a: &a [*a]\n"), "comes to more than 10000 values with its aliases"),
     Input("YAML", "nested 100,000 deep", text("[" * 100_000), "is nested deeper than 20"),
@@ -257,6 +302,7 @@ INPUTS = (
     Input("data set", "mat that declares 10 GB", data("svhn", mat(32, 32, 3, 3_333_334)), "more than the 2048 MiB"),
     Input("data set", "a PNG of 100,000 × 100,000 pixels", pictures(png(100_000)), "cannot be read as an image"),
     Input("data set", "text for a PNG", pictures(b"no image"), "cannot be read as an image"),
+    Input("data set", "PostScript for a PNG", pictures(postscript()), "cannot be read as an image (cannot identify"),
     Input("ONNX", "weights in /etc/passwd", model(located("/etc/passwd"), beside=True), "'/etc/passwd', outside its folder"),
     Input("ONNX", "weights in ../../etc/passwd", model(located("../../etc/passwd"), "bench", True), "outside its folder"),
     Input("ONNX", "weights behind a symbolic link", model(linked, beside=True), "outside its folder"),
@@ -285,6 +331,18 @@ INPUTS = (
     ),
     Input("bundle", "a list with ../outside", sums("../outside"), "../outside is outside of this folder", True, 1),
     Input("bundle", "a list with /etc/passwd", sums("/etc/passwd"), "/etc/passwd is outside of this folder", True, 1),
+    Input(
+        "bundle",
+        "a manifest with /etc/passwd",
+        manifest("benchmark.py", elsewhere),
+        "manifest.json has '/etc/passwd' as models.0.path, which cannot be",
+        True,
+        1,
+    ),
+    Input(
+        "bundle", "half a manifest", manifest("build_engine.py", lambda whole: json.dumps(whole)[:999]), "cannot be read", True
+    ),
+    Input("bundle", "a manifest nested 100,000 deep", manifest("build_engine.py", lambda _: "[" * 10**5), "cannot be read", True),
 )
 
 FORM = {
