@@ -17,6 +17,7 @@ from torch import Tensor
 from fair_pruner.errors import first_line
 from pipeline.errors import InputError
 from pipeline.input_size import DATA_MIB, check_size
+from pipeline.mat_file import read_mat
 from pipeline.pickled_arrays import PickledBytes, read_pickle
 
 Part = tuple[Tensor, Tensor]  # uint8 images (n, C, H, W), int64 labels (n,)
@@ -79,23 +80,18 @@ def _read_idx(path: Path) -> Tensor:
 
 
 def _svhn_part(path: Path) -> Part:
-    from scipy.io import loadmat, whosmat
-
     try:
-        for _, shape, _ in whosmat(path):
-            check_size(path, prod(shape), DATA_MIB)
-        content = loadmat(path, variable_names=("X", "y"))
-    except InputError:
-        raise
-    except Exception as error:
+        content = read_mat(path, ("X", "y"))
+    except (OSError, ValueError, zlib.error, struct.error) as error:
         raise InputError(f"{path} is not a whole .mat file ({first_line(error)}); get it anew") from error
     images, labels = (torch.from_numpy(content[key]) if key in content else torch.empty(0) for key in ("X", "y"))
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[:3] != SVHN_SHAPE or labels.numel() != images.shape[3]:
         raise InputError(
             f"{path} holds X {tuple(images.shape)} and y {tuple(labels.shape)}; expected bytes (32, 32, 3, n) and n labels"
         )
-    if labels.min() < 0 or labels.max() > 10:
-        raise InputError(f"{path} has labels from {int(labels.min())} to {int(labels.max())}; expected 1 to 10")
+    if not labels.numel() or not (labels.min() >= 0 and labels.max() <= 10):
+        there = f"from {labels.min():g} to {labels.max():g}" if labels.numel() else "of no image"
+        raise InputError(f"{path} has labels {there}; expected 1 to 10")
     return images.permute(3, 2, 0, 1).contiguous(), labels.flatten().long() % 10
 
 

@@ -162,7 +162,7 @@ class RunReport(Record):
     )
 
     name: str
-    folder: str
+    folder: str = Field(pattern=r"^[^\x00]+$")
     config: dict[str, Any]
     config_digest: str
     git_commit: str

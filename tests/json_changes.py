@@ -43,6 +43,8 @@ def changed(document: Any, made: list[Change]) -> Any:
             old = inner[last]
         except (KeyError, IndexError, TypeError):
             continue
+        if not isinstance(inner, dict | list):  # but a text
+            continue
         if new is GONE:
             del inner[last]
         elif new is TWICE and isinstance(inner, list):

@@ -30,7 +30,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = _read(folder / "manifest.json")
         version = manifest.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise ValueError(f"manifest.json has schema version {str(version)[:20]}, this script reads {SCHEMA_VERSION}")
+            raise ValueError(f"manifest.json has schema version {_short(version)}, this script reads {SCHEMA_VERSION}")
         _check("manifest.json", manifest, _form(folder))
         precisions = [model["precision"] for model in manifest["models"]]
         if "fp32" not in precisions or len({*precisions}) < len(precisions):

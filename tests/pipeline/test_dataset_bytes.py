@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,32 @@ def test_postscript_under_the_name_of_a_png_goes_to_no_interpreter(
     with pytest.raises(InputError, match=r"train/cat/1\.png cannot be read as an image \(cannot identify image file"):
         images_of("PNG", root)
     assert not ran
+
+
+def test_numbers_of_a_type_that_there_is_not_do_not_end_the_process(folder: Callable[[str], Path]) -> None:
+    """As they do in scipy.io.loadmat, which takes the type for a place in a table."""
+    root, file = folder("mat"), CASES["mat"][2]
+    tag, size = struct.pack("<II", 2, 32 * 32 * 3 * 3), struct.pack("<I", 32 * 32 * 3 * 3)
+    (root / file).write_bytes(CASES["mat"][1][file].replace(tag, struct.pack("<I", 60_000) + size))
+    with pytest.raises(
+        InputError, match=r"train_32x32\.mat is not a whole \.mat file \(numbers of the type 60000, which there is not\)"
+    ):
+        images_of("mat", root)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64, np.float64])
+def test_labels_may_be_of_any_type_of_numbers(kind: type, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        savemat(tmp_path / f"{part}_32x32.mat", {"X": pixels(32, 32, 3, 3), "y": np.array([[1], [10], [3]], kind)})
+    data = load_dataset(DataConfig(name="svhn", root=tmp_path))
+    assert data.train.labels.tolist() == [1, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [(np.zeros((32, 32, 3, 0), np.uint8), np.zeros((0, 1))), (pixels(32, 32, 3, 1), np.nan)]
+)
+def test_no_image_and_no_number_are_no_labels(images: Any, labels: Any, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        savemat(tmp_path / f"{part}_32x32.mat", {"X": images, "y": labels})
+    with pytest.raises(InputError, match=r"train_32x32\.mat has labels .*; expected 1 to 10"):
+        load_dataset(DataConfig(name="svhn", root=tmp_path))

@@ -38,6 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=300, deadline=None)
 @example(made=[])
+@example(made=[(("schema_version",), "\n")])
+@example(made=[(("models",), "x"), (("models", 0), GONE)])
 @example(made=[(("models", 0, "path"), "../outside"), (("models", 0, "sha256"), None)])
 @example(made=[(("golden", "path"), "/etc/passwd")])
 @example(made=[(("golden", "path"), "link")])

@@ -95,6 +95,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
 @example(made=[(("latency", "series", 7, "fp32_speedup_low"), None)])
 @example(made=[(("latency", "series", 1, "precision"), "\n")])
 @example(made=[(("config", "data"), 0.5)])
+@example(made=[(("folder",), "\0")])
 @example(made=[(("config", "seed"), 10**400)])
 @given(made=st.deferred(lambda: changes(document())))
 def test_whatever_is_changed_it_is_refused_or_can_be_used(made: list[Change], run: RunReport) -> None:
