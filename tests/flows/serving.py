@@ -116,9 +116,11 @@ class PrefectServer:
             return False
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to all its processes."""
+        """A signal to all its processes; after SIGKILL they are gone."""
         assert self.process
         os.killpg(self.process.pid, number)
+        if number == signal.SIGKILL:
+            self.process.wait(60)
 
 
 def start_sweep(client: SyncPrefectClient, output: Path | str, **changes: Any) -> Callable[[], str]:
