@@ -174,7 +174,7 @@ def altered_record(bench: Bench, repeat: int) -> Seen:
 
 def _told(output: Path) -> str:
     broken = [line for line in flaws(output) if "missing" in line or "altered" in line]
-    return f"{len(broken)} files" if broken else "nothing"
+    return f"{len(broken)} file{'s' * (len(broken) > 1)}" if broken else "nothing"
 
 
 def _made(run: Disturbed) -> str:
