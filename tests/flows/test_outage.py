@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -196,7 +197,7 @@ def test_whatever_the_server_does_a_sweep_ends_with_the_same_digests(tmp_path: P
 
     def hold_up() -> None:
         server.send(signal.SIGSTOP)
-        subprocess.Popen(["sh", "-c", f"sleep 30; kill -CONT -- -{server.process.pid}"])  # noqa: S607  # type: ignore[union-attr]
+        threading.Timer(30, server.send, [signal.SIGCONT]).start()
 
     run(tmp_path / "held", server, hold_up)
     assert digests(tmp_path / "held") == expected
