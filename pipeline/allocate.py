@@ -1,6 +1,7 @@
 """Stage: from scores to a plan for one goal, with what it will cost."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import fair_pruner
 from fair_pruner import Budget, CostModel, PruningPlan
@@ -55,42 +56,40 @@ def allocate(
         cut = step.plan_at(goal.value)
     plan = cut if done is None else fair_pruner.compose(done, cut) if cut.units_removed else done
     after = subject.costs.after(cut)
-    kinds = {group.name: group.kind for group in uncut.groups}
     return PlanRecord(
         parents=(model.digest, scores.digest, *([layer_costs.digest] if layer_costs and by_latency else [])),
         plan=store.put(plan.to_json().encode(), ".plan.json"),
         goal=goal,
         rule=rule,
-        rounds=plan.rounds,
-        tolerance=plan.tolerance,
         limit=end,
-        depths=tuple(
-            Depth(
-                group=group.name,
-                kind=kinds[group.name],
-                units=group.units,
-                removed=group.depth,
-                tod=group.tod,
-                removed_mass=group.removed_mass,
-                mass_bound=group.mass_bound,
-                random_mass=group.random_mass,
-                total_mass=group.total_mass,
-                round_to=group.round_to,
-            )
-            for group in plan.groups
-        ),
-        units=plan.units,
-        units_removed=plan.units_removed,
         params=after.params,
         macs=after.macs,
         weights_bytes=after.bytes,
         latency_ms=latency.predict(cut) if latency else None,
-        removed_mass=plan.removed_mass,
-        mass_bound=plan.mass_bound,
-        random_mass=plan.random_mass,
-        uniform_mass=plan.uniform_mass,
-        exchange_margin=plan.exchange_margin,
+        **plan_fields(plan, {group.name: group.kind for group in uncut.groups}),
     )
+
+
+def plan_fields(plan: PruningPlan, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """What a PlanRecord takes from the plan alone; `kinds` are those of its groups."""
+    names = ("rounds", "tolerance", "units", "units_removed")
+    masses = ("removed_mass", "mass_bound", "random_mass", "uniform_mass", "exchange_margin")
+    depths = (
+        Depth(
+            group=group.name,
+            kind=kinds[group.name],
+            units=group.units,
+            removed=group.depth,
+            tod=group.tod,
+            removed_mass=group.removed_mass,
+            mass_bound=group.mass_bound,
+            random_mass=group.random_mass,
+            total_mass=group.total_mass,
+            round_to=group.round_to,
+        )
+        for group in plan.groups
+    )
+    return {"depths": tuple(depths), **{name: getattr(plan, name) for name in (*names, *masses)}}
 
 
 def _limit(goal: Goal, uncut: CostModel, latency: LatencyModel | None, way: float) -> float:

@@ -7,29 +7,23 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
-from pipeline import mlflow_runs, standings
+from pipeline import standings
 from pipeline.config import GateConfig, TrackConfig
 from pipeline.registry import register
 from pipeline.store import Store
 from pipeline.track import track
 
+from ..local_mlflow import QUIET, local_mlflow
 from ..pipeline.reporting.conftest import ROWS
 from ..pipeline.reporting.finished import finished, save
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
-]
+pytestmark = QUIET
 BOUNDS = GateConfig(max_accuracy_drop=0.02)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def environment() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in mlflow_runs.SETTINGS.items():
-            patch.setenv(name, value)
+    with local_mlflow():
         yield
 
 

@@ -7,11 +7,12 @@ from scipy.stats import spearmanr
 
 import fair_pruner
 from fair_pruner import Ranking, ScoreTable, UnitScores
+from pipeline.allocate import plan_fields
 from pipeline.config import AllocateConfig, ModelConfig
 from pipeline.curve_text import curve_text
 from pipeline.errors import InputError
 from pipeline.explain import check_group, explain, spearman, structure
-from pipeline.records import Architecture, Depth, FileRef, Goal, PlanRecord
+from pipeline.records import Architecture, FileRef, Goal, PlanRecord
 
 EIGHT = tuple(float(unit) for unit in range(8))
 ALIKE, OPPOSITE = EIGHT, EIGHT[::-1]  # R-Scores that agree with U, and that contradict it
@@ -26,39 +27,15 @@ def record(ranking: Ranking, config: AllocateConfig) -> PlanRecord:
     """The plan at the first number of a config, as the stage would record it."""
     (number, *_) = config.tolerances
     plan = fair_pruner.allocate(ranking, tolerance=number, rule=config.rule, round_to=config.round_to, min_units=config.min_units)
-    depths = tuple(
-        Depth(
-            group=group.name,
-            kind="channel",
-            units=group.units,
-            removed=group.depth,
-            tod=group.tod,
-            removed_mass=group.removed_mass,
-            mass_bound=group.mass_bound,
-            random_mass=group.random_mass,
-            total_mass=group.total_mass,
-            round_to=group.round_to,
-        )
-        for group in plan.groups
-    )
     return PlanRecord(
         plan=FileRef(path="", sha256="", size_bytes=0),
         goal=Goal(quantity="tolerance", value=number),
         rule=config.rule,
-        rounds=1,
-        tolerance=number,
         limit=None,
-        depths=depths,
-        units=plan.units,
-        units_removed=plan.units_removed,
         params=0,
         macs=0,
         weights_bytes=0,
-        removed_mass=plan.removed_mass,
-        mass_bound=plan.mass_bound,
-        random_mass=plan.random_mass,
-        uniform_mass=plan.uniform_mass,
-        exchange_margin=plan.exchange_margin,
+        **plan_fields(plan, {group.name: "channel" for group in plan.groups}),
     )
 
 

@@ -12,30 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import mlflow_runs
 from pipeline import track as track_module
 from pipeline.config import TrackConfig
 from pipeline.errors import InputError, StageError
 from pipeline.report import report
 from pipeline.track import track
 
-pytestmark = [
-    # MLflow and what it imports warn of their own deprecations; the stage silences them, reading back here must too
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
-]
+from ...local_mlflow import QUIET, local_mlflow
+
+pytestmark = QUIET
 CONFIG = TrackConfig(experiment="tests")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def environment():
-    """No tracking server of the person who runs the tests, and nothing left behind in the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in mlflow_runs.SETTINGS.items():
-            patch.setenv(name, value)
-        yield patch
+    with local_mlflow():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,12 @@
 """A real MLflow over SQLite with some sweeps in it, made once: creating its tables takes seconds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from pipeline import mlflow_runs
 from pipeline.config import GateConfig, TrackConfig
 from pipeline.store import Store
 from pipeline.track import track
 
+from ....local_mlflow import local_mlflow
 from ..conftest import ROWS
 from ..finished import finished, save
 
@@ -17,19 +14,9 @@ BOUNDS = GateConfig(max_accuracy_drop=0.02)
 SHARED = TrackConfig(experiment="tests")
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """No tracking server of the person who runs the tests, and nothing left behind in the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in mlflow_runs.SETTINGS.items():
-            patch.setenv(name, value)
-        yield
-
-
 @pytest.fixture(autouse=True)
 def environment():
-    with undisturbed():
+    with local_mlflow():
         yield
 
 
@@ -55,7 +42,7 @@ def a_report(folder, *rows, **changes):
 
 def tracked(output, folder, *rows, **changes):
     found = a_report(output / folder, *rows, **changes)
-    with undisturbed():
+    with local_mlflow():
         return found, track(found, SHARED, output, Store(output / "store"))
 
 

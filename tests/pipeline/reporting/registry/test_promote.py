@@ -13,15 +13,11 @@ from pipeline.standings import standings
 from pipeline.store import Store
 from pipeline.track import track
 
+from ....local_mlflow import QUIET
 from ..finished import save
 from .conftest import BOUNDS, SHARED, a_report, aliases, into, pruned
 
-pytestmark = [
-    # MLflow and what it imports warn of their own deprecations; the stage silences them, reading back here must too
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
-]
+pytestmark = QUIET
 
 
 def test_promotion_can_be_left_to_people(first, better, client, output):

@@ -17,14 +17,10 @@ from pipeline.registry import register
 from pipeline.standings import standings
 from pipeline.store import Store
 
+from ....local_mlflow import QUIET
 from .conftest import BOUNDS, SHARED, a_report, aliases, into, pruned, tracked
 
-pytestmark = [
-    # MLflow and what it imports warn of their own deprecations; the stage silences them, reading back here must too
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
-]
+pytestmark = QUIET
 
 
 def test_the_first_version_is_champion_and_says_what_it_is(first, client):
