@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -203,7 +204,7 @@ def test_whatever_the_server_does_a_sweep_ends_with_the_same_digests(tmp_path: P
     assert digests(tmp_path / "held") == expected
     with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
         deadline = time.monotonic() + 60  # the server writes the last tasks' states down later
-        while {r.state_name for r in client.read_task_runs(limit=200)} != {"Completed"}:
+        while {r.state_type for r in client.read_task_runs(limit=200)} != {StateType.COMPLETED}:
             assert time.monotonic() < deadline
             time.sleep(1)
         assert {r.state_name for r in client.read_flow_runs()} == {"Completed"}
