@@ -99,8 +99,9 @@ class Disturbed:
 
     def _read(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
+        with self.process.stdout as said:
+            for line in said:
+                self.lines.append(line.rstrip())
 
 
 def finish(run: Disturbed) -> Disturbed:
