@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +70,18 @@ def test_a_manifest_is_valid(resource: dict[str, Any]) -> None:
 def test_every_manifest_is_applied() -> None:
     others = {"kustomization.yaml", "deployments.yaml", "upgrade.yaml"}
     assert {*KUSTOMIZATION["resources"]} == {file.name for file in FOLDER.glob("*.yaml")} - others
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_what_kustomize_makes_of_them_is_valid_and_names_the_images() -> None:
+    made = subprocess.run(("kubectl", "kustomize", str(FOLDER)), capture_output=True, text=True, check=False)  # noqa: S607
+    assert (made.returncode, made.stderr) == (0, "")
+    rendered = list(yaml.safe_load_all(made.stdout))
+    assert sorted(map(called, rendered)) == sorted(map(called, RESOURCES))
+    for resource in rendered:
+        kubernetes_validate.validate(resource, VERSION, strict=True)
+        assert resource["metadata"].get("namespace", KUSTOMIZATION["namespace"]) == KUSTOMIZATION["namespace"]
+    assert not re.search(r"image: fair-pruner$", made.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("variables", [{}, {"gpus": 0, "node_selector": {"kind": "cpu"}, "cpu": "8", "memory": "32Gi"}])
