@@ -5,7 +5,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
-from pipeline.records import Count, FileRef, Milliseconds, Ratio, Record, Value
+from pipeline.quantities import Count, Milliseconds, Ratio
+from pipeline.records import FileRef, Record, Value
 
 Runtime = Literal["torch", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "openvino", "tensorrt"]
 Verdict = Literal["reference", "faster", "not faster", "slower", "too noisy to tell"]

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from pipeline.exported import EngineRecord, OnnxRecord, Precision
 from pipeline.latency import LatencyReport, LayerCostRecord, Runtime
-from pipeline.records import Count, FileRef, Goal, ModelRecord, PlanRecord, Record, ScoreRecord, Share, Value
+from pipeline.quantities import Count, Share
+from pipeline.records import FileRef, Goal, ModelRecord, PlanRecord, Record, ScoreRecord, Value
 
 
 class EvalReport(Record):

@@ -10,18 +10,14 @@ import json
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.quantities import Count
+
 P = ParamSpec("P")
 R = TypeVar("R", bound="Record")
-
-# bounds without which a number could not be reckoned with: a report may be read that somebody has changed
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Ratio = Annotated[float, Field(gt=0)]
-Milliseconds = Annotated[float, Field(ge=1e-6)]  # a nanosecond is the clock's step
 
 
 class Value(BaseModel):

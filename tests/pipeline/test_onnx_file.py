@@ -16,6 +16,7 @@ from pipeline.int8 import to_int8
 from pipeline.onnx_file import read_onnx
 from pipeline.store import Store
 
+from ..json_changes import torn
 from ..onnx_files import classifier, quantised
 
 
@@ -245,9 +246,8 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(case: str, tmp_pa
 @given(at=st.floats(0, 1, exclude_max=True), new=st.binary(max_size=4), length=st.integers(0, 4))
 def test_whatever_the_bytes_are_it_is_read_or_refused(at: float, new: bytes, length: int, one_file: Path) -> None:
     whole = quantised(one_file).read_bytes() if not one_file.exists() else one_file.read_bytes()
-    place = int(at * len(whole))
     damaged = one_file.with_name("damaged.onnx")
-    damaged.write_bytes(whole[:place] + new + whole[place + length :])
+    damaged.write_bytes(torn(whole, at, new, length))
     try:
         file = read_onnx(damaged)
     except InputError as error:

@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.state_dict import read_state_dict
 
 from ..hostile_files import GB, safetensors_of_10_gb, torch_file_of_8_gb, zip_bomb, zip_that_climbs
+from ..json_changes import torn
 from ..memory import memory_grows_by
 
 
@@ -86,9 +87,7 @@ def test_whatever_the_bytes_are_they_are_read_or_refused(
         path.write_bytes(save(WEIGHTS))
     else:
         torch.save(WEIGHTS, path, _use_new_zipfile_serialization=form == "zip")
-    whole = path.read_bytes()
-    place = int(at * len(whole))
-    path.write_bytes(whole[:place] + new + whole[place + length :])
+    path.write_bytes(torn(path.read_bytes(), at, new, length))
     try:
         found = read_state_dict(path)
     except InputError as error:
